@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pikv/messages/types.hpp>
+
+namespace pikv {
+
+std::string_view to_string(form x) noexcept {
+  switch (x) {
+    case form::f32: return "f32";
+    case form::f16: return "f16";
+    case form::bf16: return "bf16";
+    case form::int8: return "int8";
+    case form::int4: return "int4";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(dtype x) noexcept { return to_string(raw_form(x)); }
+
+std::string_view to_string(layout x) noexcept { return x == layout::nhd ? "nhd" : "hnd"; }
+
+} // namespace pikv
