@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pikv/gpu/device.hpp>
+
+#include <array>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <pikv/gpu/host/host_device.hpp>
+
+namespace pikv::gpu {
+
+namespace {
+
+using factory = result<std::shared_ptr<device>> (*)(const device_options&);
+
+constexpr std::array backend_names = {std::string_view{"host"}};
+constexpr std::array<factory, backend_names.size()> factories = {
+    [](const device_options& x) { return make_host_device(x); }};
+
+} // namespace
+
+block::block(const block& other) noexcept
+    : arena_(other.arena_), data_(other.data_), bytes_(other.bytes_), slot_(other.slot_) {
+  if (arena_ != nullptr)
+    arena_->retain(slot_);
+}
+
+block::block(block&& other) noexcept
+    : arena_(std::exchange(other.arena_, nullptr)), data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)), slot_(std::exchange(other.slot_, 0)) {}
+
+block& block::operator=(block other) noexcept {
+  std::swap(arena_, other.arena_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(slot_, other.slot_);
+  return *this;
+}
+
+block::~block() {
+  if (arena_ != nullptr)
+    arena_->release(slot_);
+}
+
+buffer_ref block::ref() const noexcept {
+  return arena_ != nullptr ? arena_->ref_of(slot_, bytes_) : buffer_ref{};
+}
+
+block arena::make_block(std::byte* data, std::size_t bytes, std::uint32_t slot) noexcept {
+  block x;
+  x.arena_ = this;
+  x.data_ = data;
+  x.bytes_ = bytes;
+  x.slot_ = slot;
+  return x;
+}
+
+bool event::done() const noexcept { return impl_ == nullptr || impl_->done(); }
+
+std::string_view to_string(stream_role x) noexcept {
+  switch (x) {
+  case stream_role::compute: return "compute";
+  case stream_role::codec: return "codec";
+  case stream_role::copy: return "copy";
+  case stream_role::lane: return "lane";
+  }
+  return "unknown";
+}
+
+std::span<const std::string_view> backends() noexcept { return backend_names; }
+
+result<std::shared_ptr<device>> make_device(std::string_view backend,
+                                            const device_options& options) {
+  for (std::size_t i = 0; i < backend_names.size(); ++i)
+    if (backend_names[i] == backend)
+      return factories[i](options);
+  return {errc::unsupported, fmt::format("no backend \"{}\" in this build; it has: {}", backend,
+                                         fmt::join(backend_names, ", "))};
+}
+
+} // namespace pikv::gpu

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// clang-format off
+#include <pikv/gpu/host/simd_targets.hpp>
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "pikv/gpu/host/kernels_codec.cpp"
+#include <hwy/foreach_target.h>
+// clang-format on
+
+#include <algorithm>
+#include <cstring>
+
+#include <pikv/gpu/host/half.hpp>
+#include <pikv/gpu/host/kernels.hpp>
+#include <pikv/gpu/host/page_values-inl.hpp>
+#include <pikv/gpu/host/worker_pool.hpp>
+
+HWY_BEFORE_NAMESPACE();
+namespace pikv::gpu::HWY_NAMESPACE {
+
+/// Squared error and norm of one part of a page, by lane, and whether every group fits.
+struct quality {
+  HWY_ALIGN float error[full_lanes] = {};
+  HWY_ALIGN float norm[full_lanes] = {};
+  bool representable = true;
+
+  static double total(const float* lanes) {
+    double sum = 0;
+    for (std::size_t i = 0; i < full_lanes; ++i)
+      sum += static_cast<double>(lanes[i]);
+    return sum;
+  }
+};
+
+/// Quantises one group to integers 0 ... levels in `q` and writes its f16 (scale, min).
+/// min is rounded down and scale up, so that the grid covers the group and no value is off by more
+/// than half a scale. `x[n...size)` is overwritten.
+template <class D>
+HWY_INLINE void quantise_group(D d, float* x, std::size_t n, std::size_t size, float levels,
+                               std::uint8_t* q, std::uint16_t* scale_min, quality& sums) {
+  const hn::RebindToSigned<D> di;
+  std::fill(x + n, x + size, x[0]);
+  auto vlow = hn::LoadU(d, x);
+  auto vhigh = vlow;
+  auto check = hn::Zero(d); // NaN as soon as one value is not finite
+  for (std::size_t i = 0; i < size; i += hn::Lanes(d)) {
+    const auto v = hn::LoadU(d, x + i);
+    vlow = hn::Min(vlow, v);
+    vhigh = hn::Max(vhigh, v);
+    check = hn::MulAdd(v, hn::Zero(d), check);
+  }
+  const float low = hn::GetLane(hn::MinOfLanes(d, vlow));
+  const float high = hn::GetLane(hn::MaxOfLanes(d, vhigh));
+  const bool finite = hn::AllTrue(d, hn::Eq(check, hn::Zero(d)));
+  const bool flat = low == high;
+  const std::uint16_t low16 = flat ? detail::f16_from_f32(low) : detail::f16_below(low);
+  const float base = detail::f32_from_f16(low16);
+  const std::uint16_t scale16 = flat ? std::uint16_t{0} : detail::f16_above((high - base) / levels);
+  const float scale = detail::f32_from_f16(scale16);
+  sums.representable &= finite && low >= -detail::f16_max && low <= detail::f16_max
+                        && (high - base) / levels <= detail::f16_max;
+  scale_min[0] = scale16;
+  scale_min[1] = low16;
+  const auto inverse = hn::Set(d, scale > 0 ? 1 / scale : 0.0F);
+  const auto vbase = hn::Set(d, base);
+  const auto vscale = hn::Set(d, scale);
+  auto error = hn::Load(d, sums.error);
+  auto norm = hn::Load(d, sums.norm);
+  for (std::size_t i = 0; i < size; i += hn::Lanes(d)) {
+    const auto v = hn::LoadU(d, x + i);
+    auto y = hn::Mul(hn::Sub(v, vbase), inverse);
+    y = hn::Min(hn::Max(y, hn::Zero(d)), hn::Set(d, levels));
+    const auto integer = hn::NearestInt(y);
+    const hn::Rebind<std::uint8_t, D> du8;
+    hn::StoreU(hn::DemoteTo(du8, integer), du8, q + i);
+    const auto e = hn::Sub(v, hn::MulAdd(hn::ConvertTo(d, integer), vscale, vbase));
+    const auto in = hn::RebindMask(d, hn::Lt(hn::Iota(di, static_cast<std::int32_t>(i)),
+                                             hn::Set(di, static_cast<std::int32_t>(n))));
+    error = hn::Add(error, hn::IfThenElseZero(in, hn::Mul(e, e)));
+    norm = hn::Add(norm, hn::IfThenElseZero(in, hn::Mul(v, v)));
+  }
+  hn::Store(error, d, sums.error);
+  hn::Store(norm, d, sums.norm);
+}
+
+/// Quantises a group and writes it as bytes or nibbles.
+HWY_INLINE void encode_group(float* x, std::size_t n, std::size_t size, bool nibbles,
+                             std::byte* out, std::uint16_t* scale_min, quality& sums) {
+  std::uint8_t q[64];
+  const float levels = nibbles ? 15 : 255;
+  if (size == 8)
+    quantise_group(hn::CappedTag<float, 8>(), x, n, size, levels, q, scale_min, sums);
+  else
+    quantise_group(full_f32(), x, n, size, levels, q, scale_min, sums);
+  auto* bytes = reinterpret_cast<std::uint8_t*>(out);
+  if (!nibbles) {
+    std::memcpy(bytes, q, size);
+    return;
+  }
+  for (std::size_t i = 0; i < size / 2; ++i)
+    bytes[i] = static_cast<std::uint8_t>(q[i] | q[size / 2 + i] << 4);
+}
+
+/// K and V of one head of one page in f32.
+struct head_values {
+  HWY_ALIGN float k[256 * 64]; ///< `[head_dim, page_tokens]`
+  HWY_ALIGN float v[64 * 256]; ///< `[page_tokens, head_dim]`
+};
+
+HWY_NOINLINE void encode_head(const cache_dims& dims, const page_layout& to, std::size_t tokens,
+                              head_values& x, std::byte* out, codec_error& errors) {
+  const bool nibbles = to.stored == form::int4;
+  const std::size_t p = dims.page_tokens;
+  const auto bytes = [&](std::size_t values) { return nibbles ? values / 2 : values; };
+  quality k;
+  quality v;
+  auto* k_scale = reinterpret_cast<std::uint16_t*>(out + to.k_scale_offset);
+  for (std::size_t c = 0; c < dims.head_dim; ++c)
+    for (std::size_t t = 0; t < p; t += to.k_group, k_scale += 2) {
+      std::byte* at = out + to.k_offset + bytes(c * p + t);
+      if (t < tokens)
+        encode_group(x.k + c * p + t, std::min<std::size_t>(to.k_group, tokens - t), to.k_group,
+                     nibbles, at, k_scale, k);
+      else
+        std::memset(at, 0, bytes(to.k_group)), std::memset(k_scale, 0, 4);
+    }
+  auto* v_scale = reinterpret_cast<std::uint16_t*>(out + to.v_scale_offset);
+  for (std::size_t i = 0; i < tokens * dims.head_dim; i += to.v_group, v_scale += 2)
+    encode_group(x.v + i, to.v_group, to.v_group, nibbles, out + to.v_offset + bytes(i), v_scale,
+                 v);
+  errors.k_error += quality::total(k.error);
+  errors.k_norm += quality::total(k.norm);
+  errors.v_error += quality::total(v.error);
+  errors.v_norm += quality::total(v.norm);
+  errors.representable &= k.representable && v.representable;
+}
+
+HWY_NOINLINE void encode_page(const encode_args& a, std::size_t i) {
+  head_values x;
+  codec_error errors;
+  const page_view& page = a.pages[i];
+  const page_layout from = layout_of(a.dims, page.stored);
+  const page_layout to = layout_of(a.dims, a.target);
+  for (std::size_t h = 0; h < a.dims.kv_heads && page.data != nullptr; ++h) {
+    const std::byte* head = page.data + h * from.head_bytes;
+    widen_k(a.dims, from, head, x.k, a.dims.page_tokens);
+    widen_v(a.dims, from, head, page.tokens, x.v);
+    encode_head(a.dims, to, page.tokens, x, a.out[i] + h * to.head_bytes, errors);
+  }
+  a.errors[i] = errors;
+}
+
+void encode(const encode_args& a, executor& exec) {
+  exec.run(a.pages.size(), [&](std::size_t i, std::size_t) { encode_page(a, i); });
+}
+
+HWY_NOINLINE void decode_page(const decode_args& a, std::size_t i) {
+  const page_view& page = a.pages[i];
+  if (page.data == nullptr)
+    return;
+  const page_layout from = layout_of(a.dims, page.stored);
+  const page_layout to = layout_of(a.dims, a.target);
+  if (page.stored == a.target) {
+    std::memcpy(a.out[i], page.data, from.page_bytes);
+    return;
+  }
+  const full_f32 d;
+  head_values x;
+  const std::size_t k_values = std::size_t{a.dims.head_dim} * a.dims.page_tokens;
+  const std::size_t v_values = std::size_t{a.dims.head_dim} * page.tokens;
+  for (std::size_t h = 0; h < a.dims.kv_heads; ++h) {
+    widen_k(a.dims, from, page.data + h * from.head_bytes, x.k, a.dims.page_tokens);
+    widen_v(a.dims, from, page.data + h * from.head_bytes, page.tokens, x.v);
+    std::byte* out = a.out[i] + h * to.head_bytes;
+    with_raw_type(a.target, [&](auto tag) HWY_ATTR {
+      auto* k = reinterpret_cast<decltype(tag)*>(out + to.k_offset);
+      auto* v = reinterpret_cast<decltype(tag)*>(out + to.v_offset);
+      for (std::size_t j = 0; j < k_values; j += full_lanes)
+        store_f32(d, hn::Load(d, x.k + j), k + j);
+      for (std::size_t j = 0; j < v_values; j += full_lanes)
+        store_f32(d, hn::Load(d, x.v + j), v + j);
+    });
+  }
+}
+
+void decode(const decode_args& a, executor& exec) {
+  exec.run(a.pages.size(), [&](std::size_t i, std::size_t) { decode_page(a, i); });
+}
+
+} // namespace pikv::gpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace pikv::gpu {
+HWY_EXPORT(encode);
+HWY_EXPORT(decode);
+
+void detail::host_encode(const encode_args& args, executor& exec) noexcept {
+  HWY_DYNAMIC_DISPATCH(encode)(args, exec);
+}
+
+void detail::host_decode(const decode_args& args, executor& exec) noexcept {
+  HWY_DYNAMIC_DISPATCH(decode)(args, exec);
+}
+
+} // namespace pikv::gpu
+#endif

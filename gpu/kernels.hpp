@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The kernel table: every operation on cache bytes, one implementation per backend.
+///
+/// Kernels validate nothing: shapes are checked where requests enter. They run inside a stream
+/// (device.hpp), so all memory they are given must stay valid until the stream has passed them.
+/// Arithmetic is f32; stored values are read in whatever form a page has. Nothing here blocks or
+/// throws. On the host backend a kernel spreads its work over `executor`.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <pikv/gpu/page_layout.hpp>
+#include <pikv/messages/types.hpp>
+
+namespace pikv::gpu {
+
+class executor; // host/worker_pool.hpp: runs n independent tasks on a device's threads
+
+/// A strided buffer of the engine, `[rows, heads, dim]`; dim is contiguous. Strides in elements.
+struct tensor_ref {
+  std::byte* data = nullptr;
+  dtype type = dtype::f32;
+  std::uint64_t row_stride = 0;
+  std::uint64_t head_stride = 0;
+};
+
+/// One page as kernels see it. A null `data` is a page that is gone (evicted): skip it.
+struct page_view {
+  const std::byte* data = nullptr;    ///< `layout_of(dims, stored)`
+  const std::byte* summary = nullptr; ///< `summary_layout_of(dims, summary_parts)` or null
+  std::uint32_t first_position = 0;   ///< position of slot 0; slot i has first_position + i
+  std::uint16_t tokens = 0;           ///< filled slots, 1 to page_tokens
+  form stored = form::f32;
+  std::uint8_t summary_parts = summary_none;
+  shard_id shard{};
+};
+
+// -- append -------------------------------------------------------------------------------------
+
+/// Where one appended token goes: a slot of a raw page.
+struct append_target {
+  std::byte* page = nullptr;
+  std::uint32_t row = 0; ///< row of k and v
+  std::uint16_t slot = 0;
+};
+
+struct append_args {
+  cache_dims dims;
+  form stored = form::f32; ///< raw form of the pages
+  tensor_ref k, v;         ///< `[rows, kv_heads, head_dim]`
+  std::span<const append_target> targets;
+};
+
+// -- summaries and codecs -----------------------------------------------------------------------
+
+struct summarise_args {
+  cache_dims dims;
+  std::uint8_t parts = summary_none;
+  std::span<const page_view> pages; ///< any form; `summary` is ignored
+  std::span<std::byte* const> out;  ///< one summary per page
+};
+
+/// Squared errors of one encoded page, for the fidelity meters. Sums over all heads and tokens.
+struct codec_error {
+  double k_error = 0, k_norm = 0; ///< sum (k - k')^2, sum k^2
+  double v_error = 0, v_norm = 0;
+  bool representable = true; ///< false: a scale or min does not fit f16; the output is unusable
+};
+
+struct encode_args {
+  cache_dims dims;
+  form target = form::int8;
+  std::span<const page_view> pages; ///< raw pages
+  std::span<std::byte* const> out;  ///< `layout_of(dims, target)` each
+  std::span<codec_error> errors;    ///< one per page
+};
+
+struct decode_args {
+  cache_dims dims;
+  form target = form::f32;          ///< a raw form
+  std::span<const page_view> pages; ///< any form
+  std::span<std::byte* const> out;
+};
+
+// -- scores -------------------------------------------------------------------------------------
+
+/// What a score estimates. mass: log n + q.mean/sqrt(d) + 1/2 sum_c (q_c/sqrt(d))^2 var_c, the
+/// second-order estimate of the log of the page's sum of exp(logit). quest: the upper bound
+/// sum_c max(q_c min_c, q_c max_c)/sqrt(d) of any logit in the page (Quest, arXiv 2406.10774).
+enum class score_kind : std::uint8_t { none, mass, quest };
+
+/// Rows `row_begin ... + row_count` of the batch belong to one sequence; row i has position
+/// `first_position + i`.
+struct sequence_rows {
+  std::span<const page_view> settled; ///< ascending positions
+  std::span<const page_view> window;  ///< raw pages that every row reads (causally); no summaries
+  std::uint32_t row_begin = 0;
+  std::uint32_t row_count = 0;
+  std::uint32_t first_position = 0;
+};
+
+struct score_args {
+  cache_dims dims;
+  score_kind kind = score_kind::mass;
+  float scale = 1; ///< 1 / sqrt(head_dim)
+  tensor_ref q;    ///< `[rows, query_heads, head_dim]`
+  std::span<const sequence_rows> sequences;
+  /// f32 `[row, query_head, settled page of the row's sequence]`; sequence i's block begins at
+  /// `offsets[i]` (in floats). -inf for pages that are gone.
+  float* out = nullptr;
+  std::span<const std::uint64_t> offsets;
+};
+
+// -- attention ----------------------------------------------------------------------------------
+
+/// Which settled pages a row reads, as index lists (CSR). For row r (of the batch) and scope s the
+/// list is `pages[offsets[r * scopes + s]] ... [.. + 1]`, ascending indices into the sequence's
+/// `settled`. scopes is 1 (all heads alike) or kv_heads.
+/// Besides its list a row reads every settled page with index >= `always_from[r]`.
+struct page_selection {
+  std::uint32_t scopes = 1;
+  std::span<const std::uint32_t> offsets;
+  std::span<const std::uint32_t> pages;
+  std::span<const std::uint32_t> always_from; ///< one per row
+};
+
+struct attend_args {
+  cache_dims dims;
+  float scale = 1;
+  tensor_ref q; ///< `[rows, query_heads, head_dim]`
+  std::span<const sequence_rows> sequences;
+  const page_selection* selection = nullptr; ///< null: every row reads all its settled pages
+  tensor_ref out;                            ///< `[rows, query_heads, head_dim]`
+  float* lse = nullptr; ///< `[rows, query_heads]` or null; -inf where a row read nothing (out: 0)
+  /// Null, or f32 as `score_args::out`: log of the sum of exp(logit) over the tokens that the row
+  /// read in the page; -inf for what it did not read. Subtract lse for the log of the mass.
+  float* page_lse = nullptr;
+  std::span<const std::uint64_t> page_lse_offsets;
+};
+
+/// Exact merge of partial attentions over disjoint sets of entries (log-sum-exp).
+struct merge_args {
+  cache_dims dims;
+  std::uint32_t rows = 0;
+  /// Partials: f32 `[rows, query_heads, head_dim]` and `[rows, query_heads]` each.
+  std::span<const float* const> outs;
+  std::span<const float* const> lses;
+  tensor_ref out;
+  float* lse = nullptr; ///< `[rows, query_heads]` or null
+};
+
+/// Adds up the attention that each page of one sequence received: sum over rows, mean over heads.
+struct page_mass_args {
+  std::uint32_t rows = 0;
+  std::uint32_t heads = 0; ///< query heads
+  std::uint32_t pages = 0;
+  const float* page_lse = nullptr; ///< `[rows, heads, pages]`, from attend
+  const float* lse = nullptr;      ///< `[rows, heads]` of the whole attention; -inf: read nothing
+  float* mass = nullptr;           ///< out: `[pages]`
+};
+
+/// Compares an attend with the same attend over everything that is kept.
+struct audit_args {
+  cache_dims dims;
+  std::uint32_t rows = 0;
+  tensor_ref out;                    ///< the attend's output
+  const float* lse = nullptr;        ///< the attend's lse `[rows, query_heads]`
+  const float* full_out = nullptr;   ///< f32 `[rows, query_heads, head_dim]`
+  const float* full_lse = nullptr;   ///< `[rows, query_heads]`
+  double* coverage = nullptr;        ///< out: mean over rows and heads of exp(lse - full_lse)
+  double* output_error = nullptr;    ///< out: ||out - full_out|| / ||full_out||
+};
+
+/// One backend's implementations. All pointers are set.
+struct kernel_table {
+  void (*append)(const append_args&, executor&) noexcept = nullptr;
+  void (*summarise)(const summarise_args&, executor&) noexcept = nullptr;
+  void (*encode)(const encode_args&, executor&) noexcept = nullptr;
+  void (*decode)(const decode_args&, executor&) noexcept = nullptr;
+  void (*score)(const score_args&, executor&) noexcept = nullptr;
+  void (*attend)(const attend_args&, executor&) noexcept = nullptr;
+  void (*merge)(const merge_args&, executor&) noexcept = nullptr;
+  void (*page_mass)(const page_mass_args&, executor&) noexcept = nullptr;
+  void (*audit)(const audit_args&, executor&) noexcept = nullptr;
+};
+
+} // namespace pikv::gpu

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pikv/gpu/page_layout.hpp>
+
+#include <algorithm>
+
+namespace pikv::gpu {
+namespace {
+
+constexpr std::uint32_t max_k_group = 32;
+constexpr std::uint32_t channels_per_v_scale = 32;
+constexpr std::size_t f16_bytes = 2;
+
+constexpr std::size_t align64(std::size_t bytes) noexcept { return (bytes + 63) / 64 * 64; }
+
+constexpr std::size_t bits_of(form x) noexcept {
+  switch (x) {
+  case form::f32: return 32;
+  case form::f16:
+  case form::bf16: return 16;
+  case form::int8: return 8;
+  case form::int4: return 4;
+  }
+  return 32;
+}
+
+} // namespace
+
+page_layout layout_of(const cache_dims& dims, form stored) noexcept {
+  page_layout x;
+  x.stored = stored;
+  x.k_group = std::min(dims.page_tokens, max_k_group);
+  x.v_group = channels_per_v_scale;
+  const std::size_t values = std::size_t{dims.head_dim} * dims.page_tokens;
+  const std::size_t part = align64(values * bits_of(stored) / 8);
+  x.v_offset = part;
+  x.k_scale_offset = 2 * part;
+  x.v_scale_offset = 2 * part;
+  x.head_bytes = 2 * part;
+  if (!is_raw(stored)) {
+    x.v_scale_offset += align64(values / x.k_group * 2 * f16_bytes);
+    x.head_bytes = x.v_scale_offset + align64(values / x.v_group * 2 * f16_bytes);
+  }
+  x.page_bytes = x.head_bytes * dims.kv_heads;
+  return x;
+}
+
+summary_layout summary_layout_of(const cache_dims& dims, std::uint8_t parts) noexcept {
+  summary_layout x;
+  x.parts = parts;
+  const std::size_t row = std::size_t{dims.head_dim} * f16_bytes;
+  if ((parts & summary_mean_var) != 0) {
+    x.mean_offset = x.head_bytes;
+    x.var_offset = x.mean_offset + row;
+    x.head_bytes = x.var_offset + row;
+  }
+  if ((parts & summary_min_max) != 0) {
+    x.min_offset = x.head_bytes;
+    x.max_offset = x.min_offset + row;
+    x.head_bytes = x.max_offset + row;
+  }
+  x.bytes = x.head_bytes * dims.kv_heads;
+  return x;
+}
+
+} // namespace pikv::gpu
