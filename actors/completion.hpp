@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The future of one request. It ends exactly once, with a value or a typed error, at the latest
+/// when the request's deadline has passed (and a kernel that was already running has let go of the
+/// request's buffers).
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <pikv/messages/error.hpp>
+
+namespace pikv {
+
+namespace detail {
+
+/// Shared by the completion and the request that fills it. Filled once; later fills are ignored.
+template <class T>
+class completion_state {
+public:
+  bool ready() const noexcept { return ready_.load(std::memory_order_acquire) != 0; }
+
+  /// Returns false when it was filled before.
+  bool fill(result<T> x) {
+    std::vector<std::function<void(const result<T>&)>> callbacks;
+    {
+      std::lock_guard guard{mutex_};
+      if (value_)
+        return false;
+      value_.emplace(std::move(x));
+      callbacks.swap(callbacks_);
+      ready_.store(1, std::memory_order_release);
+    }
+    ready_.notify_all();
+    for (auto& f : callbacks)
+      f(*value_);
+    return true;
+  }
+
+  void then(std::function<void(const result<T>&)> f) {
+    {
+      std::lock_guard guard{mutex_};
+      if (!value_) {
+        callbacks_.push_back(std::move(f));
+        return;
+      }
+    }
+    f(*value_);
+  }
+
+  void wait() const noexcept {
+    while (!ready())
+      ready_.wait(0, std::memory_order_acquire);
+  }
+
+  /// Precondition: ready().
+  const result<T>& get() const noexcept { return *value_; }
+
+private:
+  std::atomic<int> ready_{0};
+  mutable std::mutex mutex_;
+  std::optional<result<T>> value_; // written once, before ready_
+  std::vector<std::function<void(const result<T>&)>> callbacks_;
+};
+
+} // namespace detail
+
+/// Handle of one request's outcome. Cheap to copy; any thread may use it. Dropping it does not
+/// cancel the request: buffers must stay valid until the completion is ready.
+template <class T>
+class [[nodiscard]] completion {
+public:
+  explicit completion(std::shared_ptr<detail::completion_state<T>> s) : state_(std::move(s)) {}
+
+  /// A completion that has already ended.
+  static completion ended(result<T> x) {
+    auto state = std::make_shared<detail::completion_state<T>>();
+    state->fill(std::move(x));
+    return completion{std::move(state)};
+  }
+
+  bool poll() const noexcept { return state_->ready(); }
+
+  /// Blocks until the request has ended; its deadline bounds the wait.
+  const result<T>& wait() const noexcept {
+    state_->wait();
+    return state_->get();
+  }
+
+  /// Spins instead of sleeping: the fastest way to an answer, at the price of a busy core.
+  const result<T>& spin() const noexcept {
+    while (!state_->ready())
+      pause();
+    return state_->get();
+  }
+
+  /// Calls `f` once with the outcome: at once when it is there, else on the thread that ends the
+  /// request. `f` must be short, must not block and must not throw.
+  void then(std::function<void(const result<T>&)> f) const { state_->then(std::move(f)); }
+
+private:
+  static void pause() noexcept;
+  std::shared_ptr<detail::completion_state<T>> state_;
+};
+
+namespace detail {
+void spin_pause() noexcept; // yields the core now and then: the work may need it
+}
+
+template <class T>
+void completion<T>::pause() noexcept {
+  detail::spin_pause();
+}
+
+} // namespace pikv

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The pages of one (sequence, layer) on one device, in ascending position. Kernels read the views
+/// in place; a lease keeps a table as it is while they do. The owner changes a table in place when
+/// nobody leases it and copies it first when somebody does.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <pikv/gpu/device.hpp>
+#include <pikv/gpu/kernels.hpp>
+
+namespace pikv {
+
+/// The memory behind a view. Sequences that were forked share blocks.
+struct page_memory {
+  gpu::block data;
+  gpu::block summary;
+  std::uint32_t page = 0; ///< index within (sequence, layer)
+};
+
+struct page_table {
+  std::vector<gpu::page_view> views;
+  std::vector<page_memory> memory; ///< one per view
+  std::atomic<std::uint32_t> leases{0};
+
+  page_table() = default;
+  page_table(const page_table& x) : views(x.views), memory(x.memory) {}
+
+  std::uint64_t bytes() const noexcept {
+    return sizeof *this + views.capacity() * sizeof(gpu::page_view)
+           + memory.capacity() * sizeof(page_memory);
+  }
+};
+
+/// Keeps a table unchanged while it lives. Any thread may drop it.
+class table_lease {
+public:
+  table_lease() = default;
+  explicit table_lease(std::shared_ptr<page_table> t) noexcept : table_(std::move(t)) {
+    table_->leases.fetch_add(1, std::memory_order_relaxed);
+  }
+  table_lease(table_lease&& x) noexcept : table_(std::exchange(x.table_, nullptr)) {}
+  table_lease& operator=(table_lease&& x) noexcept {
+    std::swap(table_, x.table_);
+    return *this;
+  }
+  ~table_lease() {
+    if (table_)
+      table_->leases.fetch_sub(1, std::memory_order_release);
+  }
+
+  std::span<const gpu::page_view> views() const noexcept {
+    return table_ ? std::span<const gpu::page_view>{table_->views}
+                  : std::span<const gpu::page_view>{};
+  }
+  const page_table* get() const noexcept { return table_.get(); }
+
+private:
+  std::shared_ptr<page_table> table_;
+};
+
+/// The owner's side. Only the owner's thread uses it.
+class leased_table {
+public:
+  leased_table() : table_(std::make_shared<page_table>()) {}
+
+  table_lease lease() const { return table_lease{table_}; }
+  const page_table& read() const noexcept { return *table_; }
+
+  /// The table to change: the same one, or a copy when a kernel still reads it.
+  page_table& write() {
+    if (table_->leases.load(std::memory_order_acquire) != 0)
+      table_ = std::make_shared<page_table>(*table_);
+    return *table_;
+  }
+
+private:
+  std::shared_ptr<page_table> table_;
+};
+
+} // namespace pikv

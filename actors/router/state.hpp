@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// What a router knows and does. Requests of a lane are taken in order; one that needs a
+/// (sequence, layer) whose last settle has not ended waits, and all behind it wait too. append.cpp,
+/// attend.cpp and sequences.cpp have one flow each; a flow is an object that its continuations
+/// share and that ends its request exactly once.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include <caf/typed_event_based_actor.hpp>
+
+#include <pikv/actors/context.hpp>
+#include <pikv/actors/jobs.hpp>
+#include <pikv/actors/router/lane_sequences.hpp>
+#include <pikv/actors/router/selection_plan.hpp>
+#include <pikv/messages/caf_error.hpp>
+
+namespace pikv {
+
+class router_state {
+public:
+  using pointer = router_actor::stateful_pointer<router_state>;
+
+  router_state() = default; // user-declared: CAF must not initialise members from `self`
+  ~router_state();          // ends the requests in flight: errc::actor_down
+  static inline const char* name = "router";
+
+  void start(pointer self, context_ptr context, lane_id lane, std::uint64_t first_sequence);
+  void enqueue(client_request r);
+  void finish(const stream_done& x) { jobs_.finish(x); }
+  void decided(ticket_id ticket); ///< the verdict on an append over several lanes
+  void tick();
+
+private:
+  struct append_flow;
+  struct attend_flow;
+  struct audit_flow;
+  using flow_ptr = std::shared_ptr<attend_flow>;
+
+  // router_actor.cpp
+  void pump();
+  bool fenced(const client_request& r);
+  void dispatch(const client_request& r, const std::shared_ptr<request>& q);
+  void notice_restarts();
+  std::uint64_t lost_entries(const layer_record& layer, const work_part& part) const;
+  void end(const client_request& r, result<request_outcome> x) { try_end(r, std::move(x)); }
+  bool try_end(const client_request& r, result<request_outcome> x); ///< false: it had ended before
+  result<sequence_record*> usable(sequence_id x, bool allow_broken = false);
+  void fence(sequence_id x, std::uint32_t layer, int change);
+  caf::duration time_left(const request& q) const;
+  /// Not the directory's: work for an owner whose death was not noticed yet must fail, not reach an
+  /// owner that knows nothing.
+  shard_owner_actor owner(device_id d) const { return owners_[d.value].handle; }
+
+  // append.cpp
+  void append(const client_request& r, std::shared_ptr<request> q);
+  result<void> check_append(const client_request& r);
+  void appended(const std::shared_ptr<append_flow>& f);
+  void conclude(const std::shared_ptr<append_flow>& f, const error& why);
+  void roll_back(const append_flow& f);
+  void settle(const append_flow& f);
+  settle_order place(const policy_set& p, sequence_id id, std::uint32_t layer,
+                     const sequence_record& s, std::uint32_t page) const;
+  void settled(const settle_work& asked, const settle_done& done, std::uint64_t version);
+  void tell_scheduler(std::uint32_t layer, std::uint64_t version,
+                      const std::vector<settle_order>& pages, bool fenced);
+  void annotate(const client_request& r, const std::shared_ptr<request>& q);
+
+  // attend.cpp, merge.cpp
+  void attend(const client_request& r, std::shared_ptr<request> q);
+  result<void> check_attend(const client_request& r, const request& q);
+  void take_gates(attend_flow& f);
+  void survey(const flow_ptr& f);
+  void plan(const flow_ptr& f);
+  void read(const flow_ptr& f);
+  void read_one(const flow_ptr& f, std::size_t owner_index);
+  void merge(const flow_ptr& f);
+  void complete(const flow_ptr& f);
+  void fail(const flow_ptr& f, const error& e);
+  void release(const attend_flow& f);
+  void report_use(const attend_flow& f);
+
+  // audit.cpp
+  void sample_audit(attend_flow& f);
+  std::shared_ptr<audit_flow> take_audit(const attend_flow& f);
+  void audit(const attend_flow& f, std::shared_ptr<audit_flow> a);
+  void compare_audit(const std::shared_ptr<audit_flow>& a);
+
+  // sequences.cpp
+  void open(const client_request& r);
+  void fork(const client_request& r, const std::shared_ptr<request>& q);
+  void change(const client_request& r, const std::shared_ptr<request>& q, sequence_verb verb);
+  void tell_owners(const request& q, const sequence_work& w,
+                   std::function<void(const error&)> done);
+  void usage(const client_request& r, const std::shared_ptr<request>& q);
+
+  pointer self_ = nullptr;
+  context_ptr context_;
+  lane_id lane_{};
+  std::uint64_t first_sequence_ = 0; ///< older ones died with an earlier router of this lane
+  page_geometry geometry_;
+  lane_sequences sequences_;
+  std::deque<client_request> queue_;
+  std::unordered_map<ticket_id, std::shared_ptr<append_flow>> voted_; ///< await their verdict
+  std::vector<directory<shard_owner_actor>::entry> owners_; ///< as last noticed
+  double audit_debt_ = 0; ///< attends owed an audit; one is due at 1
+  std::unordered_map<ticket_id, std::function<void()>> audits_; ///< what follows an audit's attend
+  std::optional<monitoring::router_probe> probe_;
+  std::optional<monitoring::actor_probe> actor_probe_;
+  job_list jobs_;
+};
+
+} // namespace pikv

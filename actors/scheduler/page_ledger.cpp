@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pikv/actors/scheduler/page_ledger.hpp>
+
+#include <algorithm>
+#include <tuple>
+
+namespace pikv {
+
+void page_ledger::settled(const settled_event& e, std::uint32_t sinks) {
+  auto& layer = sequences_[e.sequence].layers[e.layer];
+  if (e.entries > 0)
+    layer.last_position = static_cast<std::uint32_t>(e.entries - 1);
+  for (const auto& o : e.pages) {
+    entry x;
+    x.record.first_position = sinks + o.page * page_tokens_;
+    x.record.tokens = page_tokens_;
+    x.record.settled_at = tick_;
+    x.record.last_read_at = tick_;
+    x.rows_at_settle = layer.rows;
+    x.device = o.device;
+    x.stored = o.stored;
+    layer.pages.insert_or_assign(o.page, x);
+  }
+}
+
+void page_ledger::fork(sequence_id parent, sequence_id child) {
+  if (auto it = sequences_.find(parent); it != sequences_.end()) {
+    auto copy = it->second;
+    copy.pinned = false;
+    sequences_.insert_or_assign(child, std::move(copy));
+  }
+}
+
+void page_ledger::pin(sequence_id x, bool pinned) { sequences_[x].pinned = pinned; }
+
+void page_ledger::forget_device(device_id device) {
+  for (auto& [id, s] : sequences_)
+    for (auto& [index, layer] : s.layers)
+      std::erase_if(layer.pages, [device](const auto& p) { return p.second.device == device; });
+}
+
+std::uint64_t page_ledger::kept_tokens(sequence_id sequence, std::uint32_t layer) const {
+  auto s = sequences_.find(sequence);
+  if (s == sequences_.end())
+    return 0;
+  auto l = s->second.layers.find(layer);
+  return l == s->second.layers.end() ? 0 : l->second.pages.size() * page_tokens_;
+}
+
+void page_ledger::collect(sequence_id id, std::uint32_t layer, const layer_ledger& l,
+                          const policies::scheduling_policy& policy,
+                          std::vector<candidate>& out) const {
+  const policies::schedule_context context{tick_, l.last_position};
+  for (const auto& [page, x] : l.pages) {
+    auto record = x.record;
+    record.queries = l.rows - x.rows_at_settle;
+    const bool fresh = policy.needs_mass() && record.queries == 0;
+    out.push_back({fresh, policy.utility(record, context), record.first_position,
+                   {id, layer, page, x.device, x.stored}});
+  }
+}
+
+std::vector<victim> page_ledger::take(std::vector<candidate> list, std::size_t count) {
+  count = std::min(count, list.size());
+  auto key = [](const candidate& c) {
+    return std::tuple{c.fresh, c.utility, c.first_position, c.page.sequence.value, c.page.layer};
+  };
+  std::ranges::partial_sort(list, list.begin() + static_cast<std::ptrdiff_t>(count), {}, key);
+  std::vector<victim> victims;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& v = list[i].page;
+    sequences_[v.sequence].layers[v.layer].pages.erase(v.page);
+    victims.push_back(v);
+  }
+  return victims;
+}
+
+std::vector<victim> page_ledger::take_lowest(sequence_id sequence, std::uint32_t layer,
+                                             std::size_t count,
+                                             const policies::scheduling_policy& policy) {
+  auto s = sequences_.find(sequence);
+  if (s == sequences_.end() || s->second.pinned)
+    return {};
+  std::vector<candidate> list;
+  collect(sequence, layer, s->second.layers[layer], policy, list);
+  return take(std::move(list), count);
+}
+
+std::vector<victim> page_ledger::take_lowest(device_id device, std::size_t count,
+                                             const policies::scheduling_policy& policy) {
+  std::vector<candidate> list;
+  for (const auto& [id, s] : sequences_) {
+    if (s.pinned)
+      continue;
+    for (const auto& [layer, l] : s.layers)
+      collect(id, layer, l, policy, list);
+  }
+  std::erase_if(list, [device](const candidate& c) { return c.page.device != device; });
+  return take(std::move(list), count);
+}
+
+} // namespace pikv

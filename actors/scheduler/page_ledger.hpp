@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// What the scheduler remembers of settled pages, and whom it would let go first. Plain data.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <unordered_map>
+#include <vector>
+
+#include <pikv/messages/protocol.hpp>
+#include <pikv/policies/scheduling/scheduling_policy.hpp>
+
+namespace pikv {
+
+/// Names one page and where it is.
+struct victim {
+  sequence_id sequence{};
+  std::uint32_t layer = 0;
+  std::uint32_t page = 0;
+  device_id device{};
+  form stored = form::f16;
+};
+
+class page_ledger {
+public:
+  explicit page_ledger(std::uint32_t page_tokens = 16) : page_tokens_(page_tokens) {}
+
+  void settled(const settled_event& e, std::uint32_t sinks);
+  /// `reused(ticks)` is called for each page that was read, with the ticks since its last read.
+  template <class Reused>
+  void attended(const attended_event& e, Reused&& reused);
+
+  void fork(sequence_id parent, sequence_id child);
+  void close(sequence_id x) { sequences_.erase(x); }
+  void pin(sequence_id x, bool pinned);
+  void forget_device(device_id x);
+  template <class Predicate>
+  void close_if(Predicate&& p) {
+    std::erase_if(sequences_, [&](const auto& x) { return p(x.first); });
+  }
+
+  /// Tokens in settled pages of a (sequence, layer) that are still kept.
+  std::uint64_t kept_tokens(sequence_id sequence, std::uint32_t layer) const;
+
+  /// Up to `count` pages of lowest utility of one (sequence, layer), forgotten at once. Pages that no
+  /// query has seen since they settled give way last.
+  std::vector<victim> take_lowest(sequence_id sequence, std::uint32_t layer, std::size_t count,
+                                  const policies::scheduling_policy& policy);
+  /// The same over everything unpinned on a device.
+  std::vector<victim> take_lowest(device_id device, std::size_t count,
+                                  const policies::scheduling_policy& policy);
+
+private:
+  struct entry {
+    policies::page_record record;
+    std::uint64_t rows_at_settle = 0;
+    device_id device{};
+    form stored = form::f16;
+  };
+  struct layer_ledger {
+    std::map<std::uint32_t, entry> pages;
+    std::uint64_t rows = 0; ///< query rows of all attends
+    std::uint32_t last_position = 0;
+  };
+  struct sequence_ledger {
+    bool pinned = false;
+    std::map<std::uint32_t, layer_ledger> layers;
+  };
+  struct candidate {
+    bool fresh = false;
+    double utility = 0;
+    std::uint32_t first_position = 0;
+    victim page;
+  };
+
+  void collect(sequence_id id, std::uint32_t layer, const layer_ledger& l,
+               const policies::scheduling_policy& policy, std::vector<candidate>& out) const;
+  std::vector<victim> take(std::vector<candidate> list, std::size_t count);
+
+  std::uint32_t page_tokens_;
+  std::uint64_t tick_ = 0;
+  std::unordered_map<sequence_id, sequence_ledger> sequences_;
+};
+
+template <class Reused>
+void page_ledger::attended(const attended_event& e, Reused&& reused) {
+  ++tick_;
+  auto it = sequences_.find(e.sequence);
+  if (it == sequences_.end())
+    return;
+  auto& layer = it->second.layers[e.layer];
+  layer.rows += e.rows;
+  for (const auto& use : e.pages) {
+    auto page = layer.pages.find(use.page);
+    if (page == layer.pages.end() || use.reads == 0)
+      continue;
+    auto& r = page->second.record;
+    reused(tick_ - r.last_read_at);
+    r.last_read_at = tick_;
+    ++r.reads;
+    r.mass += static_cast<double>(use.mass);
+  }
+}
+
+} // namespace pikv

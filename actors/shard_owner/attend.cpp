@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attends: snapshot the tables, then one kernel for all parts on the compute stream.
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include <pikv/actors/shard_owner/facts.hpp>
+#include <pikv/actors/shard_owner/state.hpp>
+#include <pikv/messages/caf_error.hpp>
+
+namespace pikv {
+
+struct shard_owner_state::attending {
+  attend_work work;
+  attend_done reply;
+  std::vector<table_lease> settled;
+  std::vector<table_lease> windows;
+  std::vector<gpu::sequence_rows> rows;
+  std::vector<std::shared_ptr<std::atomic<bool>>> broken;
+  std::vector<std::uint64_t> offsets; ///< of page_lse
+  gpu::block selection, out, lse, page_lse;
+};
+
+namespace {
+
+error lost(sequence_id x) {
+  return {errc::sequence_lost,
+          fmt::format("sequence {}: an append did not finish, so its entries are incomplete; close "
+                      "it and open it anew",
+                      x.value)};
+}
+
+/// The three arrays of attend_work::selection.
+gpu::page_selection parse_selection(const attend_work& w, const gpu::block& b) {
+  const auto* p = reinterpret_cast<const std::uint32_t*>(b.data());
+  const std::size_t lists = std::size_t{w.rows} * w.scopes;
+  gpu::page_selection s;
+  s.scopes = w.scopes;
+  s.always_from = {p, w.rows};
+  s.offsets = {p + w.rows, lists + 1};
+  s.pages = {p + w.rows + lists + 1, s.offsets.back()};
+  return s;
+}
+
+/// Entries that the rows of one part read, times the KV heads.
+std::uint64_t count_read(const gpu::sequence_rows& r, const gpu::page_selection* s,
+                         std::uint32_t kv_heads) {
+  std::uint64_t all = 0;
+  auto add_all = [&](std::span<const gpu::page_view> views, std::size_t from,
+                     std::uint32_t position, std::uint32_t rows) {
+    for (auto i = from; i < views.size(); ++i)
+      if (views[i].data != nullptr)
+        all += visible_tokens(views[i].first_position, views[i].tokens, position, rows);
+  };
+  add_all(r.window, 0, r.first_position, r.row_count);
+  if (s == nullptr) {
+    add_all(r.settled, 0, r.first_position, r.row_count);
+    return all * kv_heads;
+  }
+  std::uint64_t chosen = 0;
+  for (std::uint32_t i = 0; i < r.row_count; ++i) {
+    auto row = r.row_begin + i;
+    add_all(r.settled, s->always_from[row], r.first_position + i, 1);
+    auto list = std::size_t{row} * s->scopes;
+    for (auto k = s->offsets[list]; k < s->offsets[list + s->scopes]; ++k)
+      if (const auto& page = r.settled[s->pages[k]]; page.data != nullptr)
+        chosen += page.tokens;
+  }
+  return all * kv_heads + chosen * (kv_heads / s->scopes);
+}
+
+std::uint64_t count_evicted(const gpu::sequence_rows& r, std::uint32_t kv_heads) {
+  std::uint64_t n = 0;
+  for (const auto& v : r.settled)
+    if (v.data == nullptr)
+      n += visible_tokens(v.first_position, v.tokens, r.first_position, r.row_count);
+  return n * kv_heads;
+}
+
+/// A partial starts as "read nothing": the kernel only writes the rows of its parts.
+void clear_partial(float* out, float* lse, std::uint64_t rows, const gpu::cache_dims& dims) {
+  std::fill_n(lse, rows * dims.query_heads, -std::numeric_limits<float>::infinity());
+  std::memset(out, 0, rows * dims.query_heads * dims.head_dim * sizeof(float));
+}
+
+} // namespace
+
+result<gpu::block> write_facts(gpu::arena& arena, const std::vector<const page_table*>& tables) {
+  std::size_t n = 0;
+  for (const auto* t : tables)
+    n += t->views.size();
+  auto block = arena.allocate(std::max<std::size_t>(n, 1) * sizeof(surveyed_page));
+  if (!block)
+    return block;
+  auto* out = reinterpret_cast<surveyed_page*>(block->data());
+  for (const auto* t : tables)
+    for (std::size_t i = 0; i < t->views.size(); ++i) {
+      const auto& v = t->views[i];
+      const std::int32_t tokens = v.tokens;
+      *out++ = {v.first_position, v.data != nullptr ? tokens : -tokens, v.shard.value,
+                t->memory[i].page};
+    }
+  return block;
+}
+
+result<void> shard_owner_state::take_tables(const attend_work& w, attending& job) {
+  auto held = held_.find(w.ticket);
+  if (w.surveyed && (held == held_.end() || held->second.leases.size() != w.parts.size()))
+    return {errc::cancelled, "the request ended before its attention began"};
+  for (std::size_t i = 0; i < w.parts.size(); ++i) {
+    const auto& part = w.parts[i];
+    auto* s = find(part.sequence);
+    if (s == nullptr)
+      return {errc::unknown_sequence, fmt::format("sequence {} is not open", part.sequence.value)};
+    if (s->broken->load(std::memory_order_acquire))
+      return lost(part.sequence);
+    auto& layer = s->layers[w.layer];
+    if (context_->home_of(part.sequence) == device_ && part.position + part.tokens > layer.appended)
+      return {errc::position_gap,
+              fmt::format("sequence {}, layer {}: positions up to {} were asked for, but only {} "
+                          "tokens were appended",
+                          part.sequence.value, w.layer, part.position + part.tokens - 1,
+                          layer.appended)};
+    job.broken.push_back(s->broken);
+    job.settled.push_back(w.surveyed ? std::move(held->second.leases[i]) : layer.settled.lease());
+    job.windows.push_back(layer.window.lease());
+    job.rows.push_back({job.settled.back().views(), job.windows.back().views(), part.row_begin,
+                        part.tokens, part.position});
+  }
+  return {};
+}
+
+result<void> shard_owner_state::take_scratch(const attend_work& w, attending& job) {
+  auto take = [this, &w](std::size_t bytes, gpu::block& out, buffer_ref& ref) -> result<void> {
+    auto block = scratch(bytes);
+    if (!block)
+      return block.error();
+    out = *block;
+    ref = block->ref();
+    auto& held = held_[w.ticket];
+    held.lane = context_->lane_of(w.parts.front().sequence);
+    held.blocks.push_back(std::move(*block));
+    return {};
+  };
+  const auto heads = std::uint64_t{w.rows} * dims().query_heads;
+  if (!w.direct) {
+    if (auto r = take(heads * dims().head_dim * sizeof(float), job.out, job.reply.out); !r)
+      return r;
+    if (auto r = take(heads * sizeof(float), job.lse, job.reply.lse); !r)
+      return r;
+  }
+  if (!w.page_mass)
+    return {};
+  std::vector<const page_table*> tables;
+  std::uint64_t floats = 0;
+  for (std::size_t i = 0; i < w.parts.size(); ++i) {
+    tables.push_back(job.settled[i].get());
+    job.offsets.push_back(floats);
+    job.reply.pages.push_back(static_cast<std::uint32_t>(job.rows[i].settled.size()));
+    floats += std::uint64_t{w.parts[i].tokens} * dims().query_heads * job.rows[i].settled.size();
+  }
+  auto facts = write_facts(device().device->scratch(), tables);
+  if (!facts)
+    return facts.error();
+  job.reply.facts = facts->ref();
+  held_[w.ticket].blocks.push_back(std::move(*facts));
+  return floats == 0 ? result<void>{}
+                     : take(floats * sizeof(float), job.page_lse, job.reply.page_lse);
+}
+
+result<std::shared_ptr<shard_owner_state::attending>>
+shard_owner_state::prepare_attend(const attend_work& w) {
+  auto job = std::make_shared<attending>();
+  job->work = w;
+  if (auto r = take_tables(w, *job); !r)
+    return r.error();
+  if (w.selection.bytes > 0) {
+    auto block = device().device->scratch().share(w.selection);
+    if (!block)
+      return block.error();
+    job->selection = std::move(*block);
+  }
+  if (auto r = take_scratch(w, *job); !r)
+    return r.error();
+  return job;
+}
+
+void shard_owner_state::attend(const attend_work& w, promise<attend_done> p) {
+  auto prepared = prepare_attend(w);
+  if (!prepared) {
+    held_.erase(w.ticket);
+    p.deliver(to_caf(prepared.error()));
+    return;
+  }
+  auto job = std::move(*prepared);
+  auto task = [job, context = context_, &kernels = device().device->kernels()](gpu::executor& x,
+                                                                               error& status) {
+    auto& asked = job->work;
+    auto r = context->requests.find(asked.ticket);
+    auto pin = r ? r->try_pin() : request::pin{};
+    if (!pin) {
+      status = {errc::cancelled, "the request ended before its attention ran"};
+      return;
+    }
+    for (std::size_t i = 0; i < job->broken.size(); ++i)
+      if (job->broken[i]->load(std::memory_order_acquire)) {
+        status = lost(asked.parts[i].sequence);
+        return;
+      }
+    const auto& dims = context->dims;
+    gpu::page_selection selection;
+    gpu::attend_args args{dims, context->scale, pin.buffers().q, job->rows, nullptr,
+                          pin.buffers().out, pin.buffers().lse, nullptr, job->offsets};
+    if (job->selection) {
+      selection = parse_selection(asked, job->selection);
+      args.selection = &selection;
+    }
+    if (!asked.direct) {
+      auto* out = reinterpret_cast<float*>(job->out.data());
+      args.lse = reinterpret_cast<float*>(job->lse.data());
+      clear_partial(out, args.lse, asked.rows, dims);
+      args.out = {job->out.data(), dtype::f32, std::uint64_t{dims.query_heads} * dims.head_dim,
+                  dims.head_dim};
+    }
+    if (job->page_lse)
+      args.page_lse = reinterpret_cast<float*>(job->page_lse.data());
+    kernels.attend(args, x);
+    for (const auto& rows : job->rows) {
+      job->reply.read += count_read(rows, args.selection, dims.kv_heads);
+      if (args.selection == nullptr)
+        job->reply.evicted += count_evicted(rows, dims.kv_heads);
+    }
+  };
+  jobs_.launch(
+    self_, *device().compute, std::move(task),
+    [job, p]() mutable { p.deliver(std::move(job->reply)); },
+    [p](const error& e) mutable { p.deliver(to_caf(e)); });
+}
+
+} // namespace pikv

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// What a shard owner knows: windows and settled pages of every sequence on its device, the rings of
+/// its shards, and what requests in flight hold on to. append.cpp, settle.cpp, attend.cpp and
+/// sequences.cpp each have the handlers of one concern; actor.cpp wires them up.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include <caf/typed_event_based_actor.hpp>
+#include <caf/typed_response_promise.hpp>
+
+#include <pikv/actors/context.hpp>
+#include <pikv/actors/jobs.hpp>
+#include <pikv/actors/page_table.hpp>
+#include <pikv/actors/shard_owner/geometry.hpp>
+
+namespace pikv {
+
+template <class T>
+using promise = owed_answer<T>;
+
+/// One layer of one sequence on this device.
+struct owned_layer {
+  std::uint32_t appended = 0; ///< tokens; home device only
+  bool open_shared = false;   ///< a fork shares the page that the next token goes to
+  leased_table window;        ///< sink page first, then ascending; home device only
+  leased_table settled;       ///< ascending; evicted pages stay as views without data
+};
+
+struct owned_sequence {
+  lane_id lane{};
+  bool pinned = false;
+  /// Set, from a stream's thread, when an append could not read its input: the slots hold nothing
+  /// meaningful, so no later attend may read them.
+  std::shared_ptr<std::atomic<bool>> broken = std::make_shared<std::atomic<bool>>(false);
+  std::vector<owned_layer> layers;
+};
+
+/// What a request holds between its messages.
+struct held_request {
+  lane_id lane{};
+  std::vector<table_lease> leases; ///< of a survey, one per part
+  std::vector<gpu::block> blocks;  ///< scores and partials that the router reads
+};
+
+/// One page of a shard's ring.
+struct ring_slot {
+  sequence_id sequence{};
+  std::uint32_t layer = 0;
+  std::uint32_t page = 0;
+};
+
+class shard_owner_state {
+public:
+  using pointer = shard_owner_actor::stateful_pointer<shard_owner_state>;
+
+  shard_owner_state() = default; // user-declared: CAF must not initialise members from `self`
+  static inline const char* name = "shard_owner";
+
+  void start(pointer self, context_ptr context, device_id device, std::uint64_t incarnation);
+
+  // append.cpp
+  void append(const append_work& w, promise<ack_atom> p);
+  void truncate(const truncate_work& w);
+
+  // settle.cpp
+  void settle(const settle_work& w, promise<settle_done> p);
+  result<void> adopt(const adopt_work& w);
+  std::uint64_t evict(const evict_work& w);
+
+  // survey.cpp, attend.cpp
+  void survey(const survey_work& w, promise<survey_done> p);
+  void attend(const attend_work& w, promise<attend_done> p);
+  void release(ticket_id ticket) { held_.erase(ticket); }
+
+  // sequences.cpp
+  result<void> change(const sequence_work& w);
+  void change_and_reply(const sequence_work& w, promise<ack_atom> p);
+  void drop_lane(lane_id lane);
+  owner_usage usage() const;
+  void announce(); ///< tells a new scheduler of all settled pages
+  void tick();
+
+  void finish(const stream_done& x) { jobs_.finish(x); }
+
+  /// Runs `f` now, or after the work that waits for memory; keeps the order of each router's work.
+  void in_order(std::function<void()> f);
+
+private:
+  struct append_plan;
+  struct settling;
+  struct attending;
+  struct surveying;
+
+  // append.cpp
+  result<append_plan> plan_append(const append_work& w);
+  result<void> plan_part(const append_work& w, const work_part& part, append_plan& plan);
+  void commit(append_plan plan, promise<ack_atom> p);
+  void reclaim_and_retry(const append_work& w, promise<ack_atom> p, std::uint64_t bytes);
+  void drain_held();
+
+  // settle.cpp
+  void take_orders(const settle_work& w, settling& s);
+  void summarise(const settle_work& w, const std::shared_ptr<settling>& s);
+  void encode(std::shared_ptr<settling> s);
+  void move(std::shared_ptr<settling> s);
+  void finish_settle(const std::shared_ptr<settling>& s);
+  void adopt_local(const page_record_ref& page, gpu::block data, gpu::block summary);
+  bool leave_window(sequence_id sequence, std::uint32_t layer, std::uint32_t page);
+  void drop_settled(owned_layer& layer, std::uint32_t position);
+  void enter_ring(const ring_slot& slot, shard_id shard);
+  std::uint64_t evict_page(const ring_slot& slot, evict_reason reason);
+
+  // attend.cpp
+  result<std::shared_ptr<attending>> prepare_attend(const attend_work& w);
+  result<void> take_tables(const attend_work& w, attending& job);
+  result<void> take_scratch(const attend_work& w, attending& job);
+
+  // survey.cpp
+  result<std::shared_ptr<surveying>> prepare_survey(const survey_work& w);
+  result<void> add_summaries(owned_layer& layer, std::uint8_t parts, surveying& job);
+  result<gpu::block> scratch(std::size_t bytes) { return device().device->scratch().allocate(bytes); }
+
+  // sequences.cpp
+  void count_page(const gpu::page_view& view, int direction) noexcept;
+  void count_sequence(const owned_sequence& s, int direction) noexcept;
+
+  owned_sequence* find(sequence_id x);
+  owned_sequence& find_or_make(sequence_id x);
+  device_entry& device() { return context_->devices[device_.value]; }
+  const gpu::cache_dims& dims() const noexcept { return context_->dims; }
+
+  pointer self_ = nullptr;
+  context_ptr context_;
+  device_id device_{};
+  std::uint64_t incarnation_ = 0; ///< as the directory counts this owner
+  page_geometry geometry_;
+  gpu::page_layout raw_layout_;
+  std::unordered_map<sequence_id, owned_sequence> sequences_;
+  std::unordered_map<ticket_id, held_request> held_;
+  std::vector<std::deque<ring_slot>> rings_; ///< by shard, oldest first
+  std::deque<std::function<void()>> waiting_; ///< behind an append that waits for memory
+  bool reclaiming_ = false;
+  std::optional<monitoring::owner_probe> probe_;
+  std::optional<monitoring::actor_probe> actor_probe_;
+  std::uint64_t pages_evicted_ = 0;
+  std::vector<std::uint64_t> shard_pages_; ///< settled pages by shard
+  std::uint64_t summary_bytes_ = 0;        ///< forks count shared summaries again
+  std::chrono::nanoseconds busy_[3]{}; ///< compute, codec, copy as of the last tick
+  job_list jobs_; // last: its destructor fails what is pending while the rest is still there
+};
+
+} // namespace pikv
