@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan_model.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <map>
+
+#include <fmt/format.h>
+
+#include <pikv/actors/shard_owner/geometry.hpp>
+
+namespace pikv::tools {
+
+namespace {
+
+constexpr std::uint32_t widest_head = 256; // values, of what a cache can hold
+constexpr std::uint32_t dim_step = 32;
+
+// Together they keep every product of this file below 2^63.
+constexpr std::uint64_t most_context = std::uint64_t{1} << 32; // positions are 32 bit
+constexpr std::uint64_t most_tokens = std::uint64_t{1} << 36;  // of all sequences
+constexpr std::uint64_t most_sequences = std::uint64_t{1} << 24;
+constexpr std::uint32_t most_devices = 1 << 16;
+constexpr std::uint32_t most_layers = 1 << 8;
+constexpr std::uint32_t most_heads = 1 << 7;
+
+std::uint64_t bits_of(form x) noexcept {
+  switch (x) {
+  case form::f32: return 32;
+  case form::f16:
+  case form::bf16: return 16;
+  case form::int8: return 8;
+  case form::int4: return 4;
+  }
+  return 16;
+}
+
+constexpr std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) noexcept {
+  return (a + b - 1) / b;
+}
+
+gpu::cache_dims dims_of(const kv_model& model, std::uint32_t page_tokens) noexcept {
+  return {model.query_heads, model.kv_heads, model.k_dim, page_tokens};
+}
+
+std::uint64_t summary_bytes(const plan_request& x) noexcept {
+  return gpu::summary_layout_of(dims_of(x.model, x.page_tokens), x.summary_parts).bytes;
+}
+
+/// The slab arena's rule for one size.
+struct cell {
+  std::uint64_t bytes = 0;
+  std::uint64_t slab_bytes = 0; ///< 0: each allocation has an extent of its own
+};
+
+cell cell_of(std::uint64_t bytes) noexcept {
+  constexpr std::uint64_t grain = 64, base_slab = 256 << 10, least_cells = 8, system_page = 4096;
+  if (bytes > base_slab / 2)
+    return {ceil_div(bytes, system_page) * system_page, 0};
+  const std::uint64_t last = ceil_div(bytes, grain) - 1;
+  const auto width = std::bit_width(last);
+  const auto shift = width > 4 ? width - 4 : 0;
+  const std::uint64_t rounded = (((last >> shift) + 1) << shift) * grain;
+  return {rounded, std::max(base_slab, std::bit_ceil(least_cells * rounded))};
+}
+
+std::uint64_t reserved(const cell& x, std::uint64_t count) noexcept {
+  if (x.slab_bytes == 0)
+    return x.bytes * count;
+  return ceil_div(count, x.slab_bytes / x.bytes) * x.slab_bytes;
+}
+
+/// Sizes that share a class share its slabs.
+class slab_account {
+public:
+  void add(std::uint64_t bytes, std::uint64_t count) {
+    if (bytes == 0 || count == 0)
+      return;
+    const auto size = cell_of(bytes);
+    asked_ += bytes * count;
+    auto& entry = counts_[size.bytes];
+    entry.first = size;
+    entry.second += count;
+  }
+  std::uint64_t overhead() const noexcept {
+    std::uint64_t taken = 0;
+    for (const auto& [bytes, entry] : counts_)
+      taken += reserved(entry.first, entry.second);
+    return taken - asked_;
+  }
+
+private:
+  std::map<std::uint64_t, std::pair<cell, std::uint64_t>> counts_;
+  std::uint64_t asked_ = 0;
+};
+
+/// What device `i` of `n` gets when `count` things are dealt in turn.
+constexpr std::uint64_t share_of(std::uint64_t count, std::uint64_t n, std::uint64_t i) noexcept {
+  return count / n + (i < count % n ? 1 : 0);
+}
+
+/// A device that holds `settled` pages and the windows of `sequences` sequences, in all layers.
+byte_account account_of(const plan_request& x, const page_counts& pages, std::uint64_t settled,
+                        std::uint64_t sequences) noexcept {
+  const auto settled_page = bytes_of_page(x.model, x.page_tokens, x.stored);
+  const auto raw_page = bytes_of_page(x.model, x.page_tokens, x.raw);
+  const std::uint64_t windows = sequences * x.model.layers;
+  const std::uint64_t raw = pages.raw * windows;
+  byte_account a;
+  a.settled_values = settled * settled_page.values;
+  a.settled_scales = settled * settled_page.scales;
+  a.raw_values = pages.raw_tokens * windows * (raw_page.values / x.page_tokens);
+  a.empty_slots = raw * raw_page.values - a.raw_values;
+  a.alignment = settled * settled_page.alignment + raw * raw_page.alignment;
+  a.summaries = settled * summary_bytes(x);
+  a.tables = (settled + raw) * table_bytes_per_page;
+  slab_account slabs;
+  slabs.add(settled_page.total, settled);
+  slabs.add(raw_page.total, raw);
+  slabs.add(summary_bytes(x), settled);
+  a.slabs = slabs.overhead();
+  return a;
+}
+
+} // namespace
+
+result<void> check(const plan_request& x) {
+  const auto bad = [](std::string what) { return error{errc::invalid_argument, std::move(what)}; };
+  const auto& m = x.model;
+  if (m.layers == 0 || m.kv_heads == 0 || m.k_dim == 0)
+    return bad("layers, KV heads and head dim must be at least 1; give --model or --layers, "
+               "--kv-heads and --head-dim");
+  if (m.query_heads == 0 || m.query_heads % m.kv_heads != 0)
+    return bad(fmt::format("{} query heads cannot share {} KV heads evenly; the first must be a "
+                           "multiple of the second",
+                           m.query_heads, m.kv_heads));
+  if (m.k_dim % dim_step != 0 || (!m.latent() && m.k_dim > widest_head))
+    return bad(fmt::format("head dim {} is not stored; allowed: multiples of {} up to {}", m.k_dim,
+                           dim_step, widest_head));
+  if (x.page_tokens != 8 && x.page_tokens != 16 && x.page_tokens != 32 && x.page_tokens != 64)
+    return bad(fmt::format("page of {} tokens; allowed: 8, 16, 32, 64", x.page_tokens));
+  if (x.context == 0 || x.sequences == 0 || x.gpus == 0 || x.shards == 0)
+    return bad("context, sequences, gpus and shards must be at least 1");
+  if (x.sinks > x.page_tokens)
+    return bad(fmt::format("{} sinks; they share one page, so at most {}", x.sinks, x.page_tokens));
+  if (x.sequences > most_sequences || x.context >= most_context
+      || x.context > most_tokens / x.sequences || x.gpus > most_devices || m.layers > most_layers
+      || m.kv_heads > most_heads)
+    return bad(fmt::format("too large: at most {} sequences, {} tokens in one and {} in all, {} "
+                           "devices, {} layers and {} KV heads",
+                           most_sequences, most_context - 1, most_tokens, most_devices, most_layers,
+                           most_heads));
+  if (!is_raw(x.raw) || (is_raw(x.stored) && x.raw != x.stored))
+    return bad(
+        "sinks and window are kept in a raw form, the same as settled pages if they are raw");
+  return {};
+}
+
+page_counts count_pages(const plan_request& x) noexcept {
+  const page_geometry geometry{x.sinks, x.page_tokens, x.window};
+  const std::uint64_t sinks = std::min<std::uint64_t>(x.sinks, x.context);
+  page_counts out;
+  out.settled = geometry.settled_pages(static_cast<std::uint32_t>(x.context));
+  out.raw_tokens = x.context - out.settled * x.page_tokens;
+  out.raw = (sinks > 0 ? 1 : 0) + ceil_div(out.raw_tokens - sinks, x.page_tokens);
+  return out;
+}
+
+page_bytes bytes_of_page(const kv_model& model, std::uint32_t page_tokens, form stored) noexcept {
+  const auto layout = gpu::layout_of(dims_of(model, page_tokens), stored);
+  page_bytes out;
+  out.values = model.values_per_layer() * page_tokens * bits_of(stored) / 8;
+  if (!is_raw(stored)) {
+    constexpr std::uint64_t pair_bytes = 4;
+    const std::uint64_t k = std::uint64_t{model.k_dim} * (page_tokens / layout.k_group);
+    const std::uint64_t v = std::uint64_t{page_tokens} * (model.v_dim / layout.v_group);
+    out.scales = model.kv_heads * (k + v) * pair_bytes;
+  }
+  // A latent has the K parts of a head only: they lie between the head's begin and V, and between
+  // the two scale arrays.
+  out.total = model.latent() ? model.kv_heads
+                                   * (layout.v_offset - layout.k_offset
+                                      + (layout.v_scale_offset - layout.k_scale_offset))
+                             : layout.page_bytes;
+  out.alignment = out.total - out.values - out.scales;
+  return out;
+}
+
+std::uint64_t reserved_bytes(std::uint64_t bytes, std::uint64_t count) noexcept {
+  return reserved(cell_of(bytes), count);
+}
+
+plan make_plan(const plan_request& x) noexcept {
+  plan out;
+  out.pages = count_pages(x);
+  out.holders = std::min(x.gpus, x.shards);
+  const auto settled = out.pages.settled * x.sequences * x.model.layers;
+  // A device's load only depends on how many pages and sequences it got: one more or not.
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> loads;
+  for (std::uint32_t device = 0; device < x.gpus; ++device)
+    ++loads[{device < out.holders ? share_of(settled, out.holders, device) : 0,
+             share_of(x.sequences, x.gpus, device)}];
+  for (const auto& [load, devices] : loads) {
+    const auto account = account_of(x, out.pages, load.first, load.second);
+    out.cache_bytes += devices * account.total();
+    if (account.total() > out.device.total())
+      out.device = account;
+  }
+  out.bytes_per_token =
+      static_cast<double>(out.cache_bytes) / static_cast<double>(x.context * x.sequences);
+  out.dense_bytes_per_token = x.model.bytes_per_token(16);
+  return out;
+}
+
+} // namespace pikv::tools
