@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <hwy/targets.h>
+
+#include <pikv/gpu/host/half.hpp>
+#include <pikv/gpu/host/kernels.hpp>
+
+#include "support/attention_reference.hpp"
+#include "support/page_fixture.hpp"
+
+namespace pikv {
+namespace {
+
+using gpu::cache_dims;
+using test::page_set;
+
+constexpr form all_forms[] = {form::f32, form::f16, form::bf16, form::int8, form::int4};
+
+/// Calls f(head, slot, channel) for every stored value.
+template <class F>
+void for_values(const cache_dims& dims, std::size_t tokens, F f) {
+  for (std::size_t h = 0; h < dims.kv_heads; ++h)
+    for (std::size_t t = 0; t < tokens; ++t)
+      for (std::size_t c = 0; c < dims.head_dim; ++c)
+        f(h, t, c);
+}
+
+/// The f16 scale of the group that holds a value.
+double k_scale(const cache_dims& dims, const gpu::page_view& page, std::size_t h, std::size_t t,
+               std::size_t c) {
+  const auto lay = gpu::layout_of(dims, page.stored);
+  const std::size_t group = (c * dims.page_tokens + t) / lay.k_group;
+  return test::f16_value(
+      test::read_at<std::uint16_t>(page.data + h * lay.head_bytes + lay.k_scale_offset, 2 * group));
+}
+
+double v_scale(const cache_dims& dims, const gpu::page_view& page, std::size_t h, std::size_t t,
+               std::size_t c) {
+  const auto lay = gpu::layout_of(dims, page.stored);
+  const std::size_t group = (t * dims.head_dim + c) / lay.v_group;
+  return test::f16_value(
+      test::read_at<std::uint16_t>(page.data + h * lay.head_bytes + lay.v_scale_offset, 2 * group));
+}
+
+void copy_of(std::mt19937_64& rng, const cache_dims& dims, form stored, std::size_t tokens,
+             page_set& a, page_set& b, float sigma = 1) {
+  const auto before = rng;
+  a.add(rng, dims, stored, tokens, 0, sigma);
+  rng = before;
+  b.add(rng, dims, stored, tokens, 0, sigma);
+}
+
+TEST(encode_kernel, no_value_is_off_by_more_than_half_a_scale) {
+  std::mt19937_64 rng(1);
+  for (const form target : {form::int8, form::int4})
+    for (const std::uint32_t page_tokens : {8U, 16U, 32U, 64U})
+      for (const std::size_t tokens :
+           {std::size_t{1}, page_tokens / 2 + std::size_t{3}, std::size_t{page_tokens}}) {
+        const cache_dims dims{4, 2, 64, page_tokens};
+        page_set raw, coded;
+        copy_of(rng, dims, form::f32, tokens, raw, coded);
+        ASSERT_TRUE(coded.encode(dims, target)[0].representable);
+        for_values(dims, tokens, [&](std::size_t h, std::size_t t, std::size_t c) {
+          const double k = test::stored_k(dims, raw.views[0], h, t, c);
+          const double v = test::stored_v(dims, raw.views[0], h, t, c);
+          const double tiny = 1e-3 * (tokens == 1 ? std::abs(k) : 1e-3); // flat groups: f16 of min
+          ASSERT_LE(std::abs(k - test::stored_k(dims, coded.views[0], h, t, c)),
+                    k_scale(dims, coded.views[0], h, t, c) / 2 + tiny);
+          ASSERT_LE(std::abs(v - test::stored_v(dims, coded.views[0], h, t, c)),
+                    v_scale(dims, coded.views[0], h, t, c) / 2 + 1e-6);
+        });
+      }
+}
+
+TEST(encode_kernel, scales_are_the_smallest_that_cover_the_group) {
+  std::mt19937_64 rng(2);
+  const cache_dims dims{2, 2, 32, 16};
+  page_set raw, coded;
+  copy_of(rng, dims, form::f32, 16, raw, coded);
+  coded.encode(dims, form::int8);
+  for (std::size_t c = 0; c < 32; ++c) {
+    double low = 1e9, high = -1e9;
+    for (std::size_t t = 0; t < 16; ++t) {
+      low = std::min(low, test::stored_k(dims, raw.views[0], 0, t, c));
+      high = std::max(high, test::stored_k(dims, raw.views[0], 0, t, c));
+    }
+    EXPECT_NEAR(k_scale(dims, coded.views[0], 0, 0, c), (high - low) / 255,
+                (high - low) / 1e5 + 1e-5);
+  }
+}
+
+TEST(encode_kernel, equal_values_store_scale_zero_and_come_back) {
+  const cache_dims dims{1, 1, 32, 8};
+  page_set pages;
+  std::mt19937_64 rng(3);
+  pages.add(rng, dims, form::f32, 8, 0, 0);
+  const auto lay = gpu::layout_of(dims, form::f32);
+  for (std::size_t i = 0; i < 2 * 32 * 8; ++i)
+    test::put(pages.memory[0].data() + lay.k_offset, dtype::f32, i, 1.5F);
+  ASSERT_TRUE(pages.encode(dims, form::int4)[0].representable);
+  for_values(dims, 8, [&](std::size_t h, std::size_t t, std::size_t c) {
+    ASSERT_EQ(k_scale(dims, pages.views[0], h, t, c), 0);
+    ASSERT_EQ(test::stored_k(dims, pages.views[0], h, t, c), 1.5);
+  });
+}
+
+TEST(encode_kernel, reports_the_errors_that_it_makes) {
+  std::mt19937_64 rng(4);
+  for (const form target : {form::int8, form::int4}) {
+    const cache_dims dims{4, 2, 64, 32};
+    page_set raw, coded;
+    copy_of(rng, dims, form::f16, 21, raw, coded);
+    const auto got = coded.encode(dims, target)[0];
+    double k_error = 0, k_norm = 0, v_error = 0, v_norm = 0;
+    for_values(dims, 21, [&](std::size_t h, std::size_t t, std::size_t c) {
+      const double k = test::stored_k(dims, raw.views[0], h, t, c);
+      const double v = test::stored_v(dims, raw.views[0], h, t, c);
+      k_norm += k * k;
+      v_norm += v * v;
+      k_error += std::pow(k - test::stored_k(dims, coded.views[0], h, t, c), 2);
+      v_error += std::pow(v - test::stored_v(dims, coded.views[0], h, t, c), 2);
+    });
+    EXPECT_NEAR(got.k_norm, k_norm, 1e-4 * k_norm);
+    EXPECT_NEAR(got.v_norm, v_norm, 1e-4 * v_norm);
+    EXPECT_NEAR(got.k_error, k_error, 1e-3 * k_error);
+    EXPECT_NEAR(got.v_error, v_error, 1e-3 * v_error);
+  }
+}
+
+TEST(encode_kernel, values_that_do_not_fit_are_not_representable) {
+  for (const float bad : {1e7F, -1e6F, INFINITY, -INFINITY, NAN})
+    for (const bool in_k : {true, false}) {
+      std::mt19937_64 rng(5);
+      const cache_dims dims{1, 1, 32, 16};
+      page_set pages;
+      pages.add(rng, dims, form::f32, 16, 0);
+      const auto lay = gpu::layout_of(dims, form::f32);
+      test::put(pages.memory[0].data() + (in_k ? lay.k_offset : lay.v_offset), dtype::f32, 37, bad);
+      EXPECT_FALSE(pages.encode(dims, form::int4)[0].representable) << bad;
+    }
+}
+
+TEST(encode_kernel, slots_beyond_the_tokens_do_not_matter) {
+  std::mt19937_64 rng(6); // the fixture fills them with NaN
+  const cache_dims dims{1, 1, 32, 64};
+  page_set pages;
+  pages.add(rng, dims, form::bf16, 33, 0);
+  EXPECT_TRUE(pages.encode(dims, form::int8)[0].representable);
+}
+
+TEST(decode_kernel, gives_the_stored_values_in_any_raw_form) {
+  std::mt19937_64 rng(7);
+  gpu::serial_executor exec;
+  for (const form stored : all_forms)
+    for (const form target : {form::f32, form::f16, form::bf16})
+      for (const std::uint32_t page_tokens : {8U, 16U, 64U}) {
+        const cache_dims dims{2, 2, 96, page_tokens};
+        page_set pages;
+        pages.add(rng, dims, is_raw(stored) ? stored : form::f32, page_tokens - 3, 0);
+        if (!is_raw(stored))
+          pages.encode(dims, stored);
+        test::aligned_bytes memory(gpu::layout_of(dims, target).page_bytes);
+        std::byte* const out[] = {memory.data()};
+        gpu::host_kernels().decode({dims, target, pages.views, out}, exec);
+        gpu::page_view view = pages.views[0];
+        view.data = memory.data();
+        view.stored = target;
+        const double relative = target == form::f32 ? 1e-6 : target == form::f16 ? 5e-4 : 4e-3;
+        for_values(dims, view.tokens, [&](std::size_t h, std::size_t t, std::size_t c) {
+          const double k = test::stored_k(dims, pages.views[0], h, t, c);
+          const double v = test::stored_v(dims, pages.views[0], h, t, c);
+          ASSERT_NEAR(test::stored_k(dims, view, h, t, c), k, relative * std::abs(k) + 1e-6);
+          ASSERT_NEAR(test::stored_v(dims, view, h, t, c), v, relative * std::abs(v) + 1e-6);
+        });
+      }
+}
+
+TEST(decode_kernel, every_instruction_set_rounds_alike) {
+  const cache_dims dims{1, 1, 32, 16};
+  gpu::serial_executor exec;
+  for (const form target : {form::f16, form::bf16}) {
+    page_set pages;
+    std::mt19937_64 rng(8);
+    pages.add(rng, dims, form::f32, 16, 0);
+    const auto lay = gpu::layout_of(dims, form::f32);
+    auto* k = reinterpret_cast<float*>(pages.memory[0].data() + lay.k_offset);
+    for (std::size_t i = 0; i < 512; ++i) // from subnormal to overflowing f16
+      k[i] = std::ldexp(k[i], static_cast<int>(i % 48) - 30);
+    const std::int64_t supported = hwy::SupportedTargets();
+    for (std::int64_t left = supported; left != 0; left &= left - 1) {
+      hwy::SetSupportedTargetsForTest(left & -left);
+      test::aligned_bytes memory(gpu::layout_of(dims, target).page_bytes);
+      std::byte* const out[] = {memory.data()};
+      gpu::host_kernels().decode({dims, target, pages.views, out}, exec);
+      for (std::size_t i = 0; i < 512; ++i)
+        ASSERT_EQ(test::read_at<std::uint16_t>(memory.data(), i),
+                  target == form::f16 ? gpu::detail::f16_from_f32(k[i])
+                                      : gpu::detail::bf16_from_f32(k[i]))
+            << gpu::host_simd_target() << " " << k[i];
+    }
+    hwy::SetSupportedTargetsForTest(0);
+  }
+}
+
+TEST(half, f16_survives_a_round_trip_of_all_patterns) {
+  for (std::uint32_t h = 0; h < 0x10000; ++h) {
+    const auto bits = static_cast<std::uint16_t>(h);
+    const double value = test::f16_value(bits);
+    if (std::isnan(value))
+      continue;
+    ASSERT_EQ(static_cast<double>(gpu::detail::f32_from_f16(bits)), value);
+    ASSERT_EQ(gpu::detail::f16_from_f32(static_cast<float>(value)), bits);
+  }
+}
+
+TEST(half, f16_bounds_enclose_the_value_tightly) {
+  std::mt19937_64 rng(9);
+  std::normal_distribution<float> normal;
+  for (int i = 0; i < 20000; ++i) {
+    const float x = std::ldexp(normal(rng), i % 40 - 28);
+    const auto low = gpu::detail::f16_below(x);
+    const auto high = gpu::detail::f16_above(x);
+    if (std::abs(x) < 65504) {
+      ASSERT_LE(test::f16_value(low), static_cast<double>(x));
+      ASSERT_GE(test::f16_value(high), static_cast<double>(x));
+      ASSERT_LE(test::f16_value(high) - test::f16_value(low), 1e-3 * std::abs(x) + 1e-7);
+    }
+  }
+}
+
+} // namespace
+} // namespace pikv

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan_model.hpp"
+
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <pikv/gpu/host/slab_arena.hpp>
+
+namespace pikv::tools {
+namespace {
+
+plan_request request_of(std::string_view model) {
+  plan_request x;
+  x.model = *find_model(model);
+  x.context = x.model.context;
+  return x;
+}
+
+plan_request with(form stored) {
+  auto x = request_of("mixtral-8x7b");
+  x.stored = stored;
+  x.raw = is_raw(stored) ? stored : form::f16;
+  return x;
+}
+
+TEST(plan, mixtral_takes_131072_bytes_per_token_in_16_bit) {
+  EXPECT_EQ(find_model("mixtral-8x7b")->bytes_per_token(16), 131072);
+}
+
+TEST(plan, qwen3_30b_a3b_takes_98304_bytes_per_token_in_16_bit) {
+  EXPECT_EQ(find_model("qwen3-30b-a3b")->bytes_per_token(16), 98304);
+}
+
+TEST(plan, deepseek_v3_takes_70272_bytes_per_token_in_16_bit) {
+  EXPECT_EQ(find_model("deepseek-v3")->bytes_per_token(16), 70272);
+}
+
+TEST(plan, paper_example_takes_more_than_its_24_gb) {
+  const auto& model = *find_model("paper-7b");
+  EXPECT_EQ(model.experts, 16U);
+  EXPECT_GT(model.bytes_per_token(16) * static_cast<double>(model.context), 24e9);
+}
+
+TEST(plan, unknown_model_is_null) { EXPECT_EQ(find_model("mixtral"), nullptr); }
+
+TEST(plan, raw_page_is_its_values_and_nothing_else) {
+  const auto page = bytes_of_page(*find_model("mixtral-8x7b"), 16, form::f16);
+  EXPECT_EQ(page.values, 65536U); // 8 heads x 2 x 128 x 16 tokens x 2 bytes
+  EXPECT_EQ(page.scales, 0U);
+  EXPECT_EQ(page.total, 65536U);
+}
+
+TEST(plan, int8_page_adds_four_bytes_per_k_channel_and_v_group) {
+  const auto page = bytes_of_page(*find_model("mixtral-8x7b"), 16, form::int8);
+  EXPECT_EQ(page.values, 32768U);
+  EXPECT_EQ(page.scales, 8U * (128 * 4 + 16 * 4 * 4)); // K: 128 channels; V: 16 tokens x 4 groups
+  EXPECT_EQ(page.total, page.values + page.scales + page.alignment);
+}
+
+TEST(plan, page_of_64_tokens_has_two_k_groups_per_channel) {
+  const auto page = bytes_of_page(*find_model("mixtral-8x7b"), 64, form::int4);
+  EXPECT_EQ(page.scales, 8U * (128 * 2 * 4 + 64 * 4 * 4));
+}
+
+TEST(plan, latent_page_is_k_alone) {
+  const auto page = bytes_of_page(*find_model("deepseek-v3"), 16, form::bf16);
+  EXPECT_EQ(page.total, 576U * 16 * 2);
+  EXPECT_EQ(page.alignment, 0U);
+}
+
+TEST(plan, latent_int8_page_has_k_scales_only) {
+  const auto page = bytes_of_page(*find_model("deepseek-v3"), 16, form::int8);
+  EXPECT_EQ(page.values, 576U * 16);
+  EXPECT_EQ(page.scales, 576U * 4);
+  EXPECT_EQ(page.total, 576U * 16 + 576 * 4);
+}
+
+TEST(plan, page_parts_add_up_for_every_form_and_size) {
+  for (const auto& model : known_models())
+    for (const auto page_tokens : {8U, 16U, 32U, 64U})
+      for (const auto stored : {form::f32, form::f16, form::bf16, form::int8, form::int4}) {
+        const auto page = bytes_of_page(model, page_tokens, stored);
+        EXPECT_EQ(page.values + page.scales + page.alignment, page.total);
+        EXPECT_LT(page.alignment, model.kv_heads * 4U * 64);
+      }
+}
+
+TEST(plan, every_token_is_in_a_settled_or_a_raw_page) {
+  auto x = request_of("mixtral-8x7b");
+  for (std::uint64_t context = 1; context < 700; ++context)
+    for (const auto page_tokens : {8U, 64U}) {
+      x.context = context;
+      x.page_tokens = page_tokens;
+      const auto pages = count_pages(x);
+      EXPECT_EQ(pages.settled * page_tokens + pages.raw_tokens, context);
+      EXPECT_LE(pages.raw_tokens, pages.raw * page_tokens);
+    }
+}
+
+TEST(plan, window_stays_raw_however_long_the_context) {
+  auto x = request_of("mixtral-8x7b");
+  for (std::uint64_t context = x.window + x.sinks; context < 2000; ++context) {
+    x.context = context;
+    const auto pages = count_pages(x);
+    EXPECT_GE(pages.raw_tokens, std::uint64_t{x.window} + x.sinks);
+    EXPECT_LT(pages.raw_tokens, std::uint64_t{x.window} + x.sinks + x.page_tokens);
+  }
+}
+
+TEST(plan, short_sequence_settles_nothing) {
+  auto x = request_of("mixtral-8x7b");
+  x.context = x.sinks + x.window;
+  EXPECT_EQ(count_pages(x).settled, 0U);
+}
+
+TEST(plan, devices_together_hold_the_values_of_all_tokens) {
+  auto x = with(form::f16);
+  x.context = 16384 + x.sinks; // whole pages besides the sinks
+  x.sequences = 4;
+  x.gpus = 4;
+  const auto p = make_plan(x);
+  const auto values = p.device.settled_values + p.device.raw_values;
+  EXPECT_EQ(values * 4, x.context * x.sequences * 131072);
+}
+
+TEST(plan, total_is_the_fullest_device_times_all_when_dealt_without_remainder) {
+  auto x = with(form::f16);
+  x.sequences = 8;
+  x.gpus = 8;
+  const auto p = make_plan(x);
+  EXPECT_EQ(p.cache_bytes, p.device.total() * 8);
+}
+
+TEST(plan, lone_sequence_keeps_its_window_on_one_device) {
+  auto x = with(form::f16);
+  x.gpus = 4;
+  const auto p = make_plan(x);
+  EXPECT_LT(p.cache_bytes, p.device.total() * 4);
+  EXPECT_EQ(p.device.raw_values, p.pages.raw_tokens * 131072);
+}
+
+TEST(plan, fewer_shards_than_devices_leave_devices_without_pages) {
+  auto x = with(form::f16);
+  x.gpus = 8;
+  x.shards = 2;
+  const auto few = make_plan(x);
+  EXPECT_EQ(few.holders, 2U);
+  x.shards = 8;
+  EXPECT_GT(few.device.total(), 3 * make_plan(x).device.total());
+}
+
+TEST(plan, int4_with_its_scales_is_between_a_quarter_and_a_half_of_f16) {
+  const auto raw = make_plan(with(form::f16)).cache_bytes;
+  const auto packed = make_plan(with(form::int4)).cache_bytes;
+  EXPECT_GT(packed * 4, raw);
+  EXPECT_LT(packed * 2, raw);
+}
+
+TEST(plan, mass_summary_is_two_f16_rows_per_page_and_head) {
+  auto x = with(form::f16);
+  x.summary_parts = gpu::summary_mean_var;
+  const auto p = make_plan(x);
+  EXPECT_EQ(p.device.summaries, p.pages.settled * 32 * 8 * 2 * 128 * 2);
+}
+
+TEST(plan, page_tables_are_counted_for_every_page) {
+  const auto p = make_plan(with(form::f16));
+  EXPECT_EQ(p.device.tables, (p.pages.settled + p.pages.raw) * 32 * table_bytes_per_page);
+}
+
+TEST(plan, slabs_match_what_the_host_arena_reserves) {
+  std::mt19937 random{7};
+  std::vector<std::size_t> sizes{64, 65, 3072, 4096, 4864, 18432, 38912, 65536, 131072, 131073};
+  for (int i = 0; i < 40; ++i)
+    sizes.push_back(std::uniform_int_distribution<std::size_t>{1, 300000}(random));
+  for (const auto bytes : sizes) {
+    const auto arena = gpu::slab_arena::make({}, arena_kind::memory, std::size_t{1} << 30);
+    std::vector<gpu::block> blocks;
+    for (const std::size_t count : {1U, 7U, 50U}) {
+      while (blocks.size() < count) {
+        auto block = arena->allocate(bytes);
+        ASSERT_TRUE(block.ok());
+        blocks.push_back(std::move(*block));
+      }
+      EXPECT_EQ(reserved_bytes(bytes, count), arena->usage().reserved)
+          << count << " of " << bytes << " bytes";
+    }
+  }
+}
+
+TEST(plan, refuses_a_head_dim_that_no_kernel_reads) {
+  auto x = with(form::f16);
+  x.model.k_dim = x.model.v_dim = 48;
+  EXPECT_EQ(check(x).code(), errc::invalid_argument);
+  x.model.k_dim = x.model.v_dim = 288;
+  EXPECT_EQ(check(x).code(), errc::invalid_argument);
+}
+
+TEST(plan, refuses_heads_that_do_not_divide) {
+  auto x = with(form::f16);
+  x.model.kv_heads = 5;
+  EXPECT_EQ(check(x).code(), errc::invalid_argument);
+}
+
+TEST(plan, refuses_page_sizes_other_than_8_16_32_64) {
+  auto x = with(form::f16);
+  x.page_tokens = 24;
+  const auto checked = check(x);
+  ASSERT_EQ(checked.code(), errc::invalid_argument);
+  EXPECT_NE(checked.error().what.find("8, 16, 32, 64"), std::string::npos);
+}
+
+TEST(plan, refuses_sinks_that_do_not_fit_a_page) {
+  auto x = with(form::f16);
+  x.sinks = 17;
+  EXPECT_EQ(check(x).code(), errc::invalid_argument);
+}
+
+TEST(plan, refuses_nothing_to_hold) {
+  auto x = with(form::f16);
+  x.sequences = 0;
+  EXPECT_EQ(check(x).code(), errc::invalid_argument);
+}
+
+TEST(plan, refuses_what_would_overflow) {
+  auto x = with(form::f16);
+  x.context = std::uint64_t{1} << 40;
+  EXPECT_EQ(check(x).code(), errc::invalid_argument);
+}
+
+TEST(plan, accepts_every_known_model) {
+  for (const auto& model : known_models())
+    EXPECT_TRUE(check(request_of(model.name)).ok()) << model.name;
+}
+
+} // namespace
+} // namespace pikv::tools
