@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# Packages that the build needs; CUDA and NCCL are used when they are there.
+macro(pikv_third_party_find)
+  find_package(${ARGN} REQUIRED)
+endmacro()
+include(PikvThirdParty)
+# Only programs use these. Found here, so that tools/, examples/ and tests/ all see their targets.
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+
+find_package(CUDAToolkit QUIET)
+option(PIKV_WITH_CUDA "Build what needs the CUDA toolkit" ${CUDAToolkit_FOUND})
+find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY AND CUDAToolkit_FOUND)
+  set(PIKV_NCCL_FOUND ON)
+else()
+  set(PIKV_NCCL_FOUND OFF)
+endif()
+option(PIKV_WITH_NCCL "Build what needs NCCL" ${PIKV_NCCL_FOUND})
