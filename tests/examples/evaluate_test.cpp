@@ -26,6 +26,7 @@ protected:
     o.needles = 2;
     o.window_bytes = 512;
     o.sequences = 2;
+    o.coverage_stride = 61;
     return o;
   }
 

@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint32_t tokens = 3;
 constexpr std::uint32_t query_heads = 4;
 constexpr std::uint32_t kv_heads = 2;
-constexpr std::uint32_t dim = 16;
+constexpr std::uint32_t dim = 32;
 
 [[noreturn]] void fail(const char* step, const pikv::error& e) {
   std::fprintf(stderr, "%s: %s\n", step, pikv::to_string(e).c_str());
