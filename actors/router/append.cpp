@@ -59,8 +59,9 @@ void router_state::append(const client_request& r, std::shared_ptr<request> q) {
   if (f->fenced)
     for (const auto& part : r.parts)
       fence(part.sequence, r.layer, 1);
+  watch(*q, f, &router_state::give_up_append);
   for (auto& [device, x] : f->owners)
-    self_->request(owner(device), time_left(*q), x.work)
+    self_->request(owner(device), caf::infinite, x.work)
       .then(
         [this, f, &x](ack_atom) {
           x.done = true;
@@ -75,7 +76,7 @@ void router_state::append(const client_request& r, std::shared_ptr<request> q) {
 }
 
 void router_state::appended(const std::shared_ptr<append_flow>& f) {
-  if (--f->waiting > 0)
+  if (f->waiting == 0 || --f->waiting > 0) // 0: an answer after it was given up
     return;
   if (!f->vote)
     return conclude(f, f->failed);
@@ -89,6 +90,14 @@ void router_state::appended(const std::shared_ptr<append_flow>& f) {
     if (auto strong = caf::actor_cast<caf::strong_actor_ptr>(address))
       caf::anon_send(caf::actor_cast<router_actor>(strong), decided_atom_v, ticket);
   });
+}
+
+void router_state::give_up_append(const std::shared_ptr<append_flow>& f) {
+  if (f->waiting == 0)
+    return; // it waits for other lanes, which end by their own deadlines
+  f->failed = {errc::deadline_exceeded, "the append did not end before its deadline"};
+  f->waiting = 1;
+  appended(f);
 }
 
 void router_state::decided(ticket_id ticket) {

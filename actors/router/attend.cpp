@@ -71,6 +71,7 @@ void router_state::attend(const client_request& r, std::shared_ptr<request> q) {
     f->owners.push_back({device, owner(device), std::move(parts), {}, {}, {}, {}, {}});
   f->mass = f->policies->scheduling->needs_mass();
   sample_audit(*f);
+  watch(*f->client, f, &router_state::give_up_attend);
   const bool all = f->client->exact
                    || (f->policies->routing->routes_all()
                        && f->policies->selection->score() == policies::page_score::none);
@@ -113,9 +114,11 @@ void router_state::survey(const flow_ptr& f) {
     const auto& o = f->owners[i];
     survey_work w{f->request.ticket, f->request.layer, f->policies->scores,
                   f->policies->summary_parts, f->parts_of(o)};
-    self_->request(o.handle, time_left(*f->client), std::move(w))
+    self_->request(o.handle, caf::infinite, std::move(w))
       .then(
         [this, f, i](const survey_done& done) {
+          if (f->ended)
+            return;
           auto& x = f->in->owners[i];
           x.device = f->owners[i].device;
           x.parts = f->owners[i].parts;
@@ -131,7 +134,7 @@ void router_state::survey(const flow_ptr& f) {
               return fail(f, owner_gone());
             *block = std::move(*shared);
           }
-          if (--f->waiting == 0 && !f->ended)
+          if (--f->waiting == 0)
             plan(f);
         },
         [this, f](const caf::error& e) { fail(f, from_caf(e, "the survey of an attend")); });
@@ -145,7 +148,11 @@ void router_state::plan(const flow_ptr& f) {
       make_plan(*in, *out, x);
       status = out->failed;
     },
-    [this, f] { read(f); }, [this, f](const error& e) { fail(f, e); });
+    [this, f] {
+      if (!f->ended)
+        read(f);
+    },
+    [this, f](const error& e) { fail(f, e); });
 }
 
 void router_state::read(const flow_ptr& f) {
@@ -168,7 +175,7 @@ void router_state::read_one(const flow_ptr& f, std::size_t i) {
     w.scopes = f->out->scopes;
     w.selection = f->out->selections[i].ref();
   }
-  self_->request(o.handle, time_left(*f->client), std::move(w))
+  self_->request(o.handle, caf::infinite, std::move(w))
     .then(
       [this, f, i](const attend_done& done) {
         if (f->ended)
@@ -197,6 +204,10 @@ void router_state::fail(const flow_ptr& f, const error& e) {
     return;
   release(*f);
   end(f->request, e);
+}
+
+void router_state::give_up_attend(const flow_ptr& f) {
+  fail(f, {errc::deadline_exceeded, "the attention did not end before its deadline"});
 }
 
 void router_state::release(const attend_flow& f) {

@@ -2,7 +2,9 @@
 #include <pikv/actors/router/router_actor.hpp>
 
 #include <algorithm>
+#include <iterator>
 #include <stdexcept>
+#include <utility>
 
 #include <caf/actor_system.hpp>
 #include <fmt/format.h>
@@ -167,6 +169,14 @@ caf::duration router_state::time_left(const request& q) const {
 }
 
 void router_state::tick() {
+  const auto now = request::clock::now();
+  std::deque<owed_flow> later;
+  for (auto& x : std::exchange(owed_, {}))
+    if (x.deadline <= now)
+      x.give_up();
+    else if (!x.flow.expired())
+      later.push_back(std::move(x));
+  std::ranges::move(later, std::back_inserter(owed_)); // behind what giving up has begun
   probe_->in_flight(context_->lanes[lane_.value].in_flight.load(std::memory_order_relaxed));
   actor_probe_->mailbox_depth(self_->mailbox().size());
   probe_->flush();

@@ -54,6 +54,18 @@ private:
   result<sequence_record*> usable(sequence_id x, bool allow_broken = false);
   void fence(sequence_id x, std::uint32_t layer, int change);
   caf::duration time_left(const request& q) const;
+  /// Remembers that a flow waits for owners; `give_up` hears of it on the first tick after the
+  /// deadline of its request, if the flow still waits then.
+  template <class Flow>
+  void watch(const request& q, const std::shared_ptr<Flow>& f,
+             void (router_state::*give_up)(const std::shared_ptr<Flow>&)) {
+    while (!owed_.empty() && owed_.front().flow.expired())
+      owed_.pop_front();
+    owed_.push_back({q.deadline, f, [this, weak = std::weak_ptr{f}, give_up] {
+                        if (auto flow = weak.lock())
+                          (this->*give_up)(flow);
+                      }});
+  }
   /// Not the directory's: work for an owner whose death was not noticed yet must fail, not reach an
   /// owner that knows nothing.
   shard_owner_actor owner(device_id d) const { return owners_[d.value].handle; }
@@ -63,6 +75,7 @@ private:
   result<void> check_append(const client_request& r);
   void appended(const std::shared_ptr<append_flow>& f);
   void conclude(const std::shared_ptr<append_flow>& f, const error& why);
+  void give_up_append(const std::shared_ptr<append_flow>& f);
   void roll_back(const append_flow& f);
   void settle(const append_flow& f);
   settle_order place(const policy_set& p, sequence_id id, std::uint32_t layer,
@@ -83,6 +96,7 @@ private:
   void merge(const flow_ptr& f);
   void complete(const flow_ptr& f);
   void fail(const flow_ptr& f, const error& e);
+  void give_up_attend(const flow_ptr& f);
   void release(const attend_flow& f);
   void report_use(const attend_flow& f);
 
@@ -107,6 +121,14 @@ private:
   page_geometry geometry_;
   lane_sequences sequences_;
   std::deque<client_request> queue_;
+  /// Requests to owners on the token path go without a timer of CAF's: each would wake its clock
+  /// thread, which costs more than the rest of the way. One look per tick does.
+  struct owed_flow {
+    request::clock::time_point deadline;
+    std::weak_ptr<void> flow;
+    std::function<void()> give_up;
+  };
+  std::deque<owed_flow> owed_;
   std::unordered_map<ticket_id, std::shared_ptr<append_flow>> voted_; ///< await their verdict
   std::vector<directory<shard_owner_actor>::entry> owners_; ///< as last noticed
   double audit_debt_ = 0; ///< attends owed an audit; one is due at 1

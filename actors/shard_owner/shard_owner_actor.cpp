@@ -44,7 +44,9 @@ shard_owner_actor::behavior_type owner_behaviour(self_pointer self, context_ptr 
     [=](const attend_work& w) {
       return in_order<attend_done>(self, w, &shard_owner_state::attend);
     },
-    [=](const release_work& w) { self->state.release(w.ticket); },
+    [=](const release_work& w) {
+      self->state.in_order([=] { self->state.release(w.ticket); });
+    },
     [=](const sequence_work& w) {
       return in_order<ack_atom>(self, w, &shard_owner_state::change_and_reply);
     },
