@@ -14,7 +14,9 @@ struct router_state::append_flow {
   std::shared_ptr<const policy_set> policies;
   struct owner_part {
     append_work work;
-    bool done = false;
+    /// refused: by a typed error that leaves windows as they were. unknown: anything else, silence
+    /// included.
+    enum class outcome : std::uint8_t { unknown, done, refused } ended = outcome::unknown;
   };
   std::map<device_id, owner_part> owners;
   std::size_t waiting = 0;
@@ -64,11 +66,13 @@ void router_state::append(const client_request& r, std::shared_ptr<request> q) {
     self_->request(owner(device), caf::infinite, x.work)
       .then(
         [this, f, &x](ack_atom) {
-          x.done = true;
+          x.ended = append_flow::owner_part::outcome::done;
           appended(f);
         },
-        [this, f](const caf::error& e) {
+        [this, f, &x](const caf::error& e) {
           f->failed = from_caf(e, "the append");
+          if (f->failed.code == errc::over_budget || f->failed.code == errc::position_gap)
+            x.ended = append_flow::owner_part::outcome::refused;
           appended(f);
         });
   if (!f->fenced)
@@ -123,22 +127,19 @@ void router_state::conclude(const std::shared_ptr<append_flow>& f, const error& 
 }
 
 void router_state::roll_back(const append_flow& f) {
-  for (const auto& [device, x] : f.owners)
-    if (x.done && f.fenced)
+  using outcome = append_flow::owner_part::outcome;
+  for (const auto& [device, x] : f.owners) {
+    if (x.ended == outcome::done && f.fenced)
       caf::anon_send(owner(device), truncate_work{f.request.layer, x.work.parts});
-  // Where the owners did their part, or refused it, the windows are as they were; after anything
-  // else their state is unknown.
-  const auto code = f.failed.code;
-  const bool refused
-    = code == errc::ok || code == errc::over_budget || code == errc::position_gap;
-  for (const auto& part : f.request.parts) {
-    auto* s = sequences_.find(part.sequence);
-    if (s == nullptr)
-      continue;
-    auto& layer = s->layers[f.request.layer];
-    layer.appended = std::min(layer.appended, part.position);
-    layer.settled = std::min(layer.settled, geometry_.settled_pages(layer.appended));
-    s->broken = s->broken || !refused;
+    for (const auto& part : x.work.parts) {
+      auto* s = sequences_.find(part.sequence);
+      if (s == nullptr)
+        continue;
+      auto& layer = s->layers[f.request.layer];
+      layer.appended = std::min(layer.appended, part.position);
+      layer.settled = std::min(layer.settled, geometry_.settled_pages(layer.appended));
+      s->broken = s->broken || x.ended == outcome::unknown;
+    }
   }
 }
 
