@@ -12,7 +12,7 @@
 
 #include <pikv/gpu/host/host_stream.hpp>
 #include <pikv/gpu/host/kernels.hpp>
-#include <pikv/gpu/host/slab_arena.hpp>
+#include <pikv/gpu/memory/slab_arena.hpp>
 #include <pikv/gpu/host/thread_pool.hpp>
 
 namespace pikv::gpu {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <pikv/gpu/host/slab_arena.hpp>
+#include <pikv/gpu/memory/slab_arena.hpp>
 
 #include <cstring>
 #include <thread>
 
 #include <gtest/gtest.h>
 
-#include <pikv/gpu/host/poison.hpp>
+#include <pikv/gpu/memory/poison.hpp>
 
 namespace pikv::gpu {
 namespace {

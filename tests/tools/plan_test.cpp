@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include <pikv/gpu/host/slab_arena.hpp>
+#include <pikv/gpu/memory/slab_arena.hpp>
 
 namespace pikv::tools {
 namespace {

@@ -103,7 +103,7 @@ struct byte_account {
 };
 
 /// Bytes that `count` allocations of `bytes` each take from a host arena's budget: cells of the
-/// size's class in whole slabs (gpu/host/slab_arena.hpp).
+/// size's class in whole slabs (gpu/memory/slab_arena.hpp).
 std::uint64_t reserved_bytes(std::uint64_t bytes, std::uint64_t count) noexcept;
 
 struct plan {

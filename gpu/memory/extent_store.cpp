@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <pikv/gpu/host/extent_store.hpp>
+#include <pikv/gpu/memory/extent_store.hpp>
 
 #include <bit>
-
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include <pikv/gpu/host/poison.hpp>
+#include <utility>
 
 namespace pikv::gpu::detail {
 
@@ -38,8 +34,8 @@ void extent::free_cell(std::uint32_t cell) noexcept {
   --taken;
 }
 
-extent_store::extent_store(std::size_t capacity_bytes)
-    : capacity_(capacity_bytes), page_(static_cast<std::size_t>(sysconf(_SC_PAGESIZE))) {}
+extent_store::extent_store(std::size_t capacity_bytes, std::unique_ptr<memory_source> source)
+    : capacity_(capacity_bytes), source_(std::move(source)), page_(source_->grain()) {}
 
 extent_store::~extent_store() {
   while (mapped_ > reserved_)
@@ -71,23 +67,23 @@ extent_store::outcome extent_store::take(std::size_t bytes, extent_list& to) {
 extent_store::outcome extent_store::map_new(std::size_t bytes, extent_list& to) {
   extent_list made(1);
   bin& home = bins_[bytes];
-  void* base = MAP_FAILED;
+  std::byte* base = nullptr;
   for (;;) {
-    base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base != MAP_FAILED || mapped_ == reserved_)
+    base = source_->take(bytes);
+    if (base != nullptr || mapped_ == reserved_)
       break;
     ++home.extents; // holds the bin while idle extents go
     unmap_idle_one(bytes);
     --home.extents;
   }
-  if (base == MAP_FAILED) {
+  if (base == nullptr) {
     if (home.extents == 0)
       bins_.erase(bytes);
-    return outcome::system_refused;
+    return outcome::source_refused;
   }
-  made.front().base = static_cast<std::byte*>(base);
+  made.front().base = base;
   made.front().bytes = bytes;
-  poison(base, bytes);
+  source_->forbid(base, bytes);
   ++home.extents;
   mapped_ += bytes;
   count_reserved(bytes);
@@ -115,8 +111,8 @@ void extent_store::unmap_idle_one(std::size_t wanted_bytes) noexcept {
     return;
   bin& from = pick->second;
   const extent& x = from.idle.back();
-  unpoison(x.base, x.bytes);
-  munmap(x.base, x.bytes);
+  source_->allow(x.base, x.bytes);
+  source_->give_back(x.base, x.bytes);
   mapped_ -= x.bytes;
   from.idle.pop_back();
   if (--from.extents == 0)

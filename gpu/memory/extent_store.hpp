@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Memory from the system in whole extents, under a budget. An extent that is given back stays
-/// mapped for the next request of its size, and goes back to the system when another size needs
-/// the budget. Not thread-safe: the arena's lock guards it.
+/// Memory from a source in whole extents, under a budget. An extent that is given back stays
+/// mapped for the next request of its size, and goes back to the source when another size needs
+/// the budget or the room. Not thread-safe: the arena's lock guards it.
 #pragma once
 
 #include <array>
@@ -10,6 +10,9 @@
 #include <cstdint>
 #include <list>
 #include <map>
+#include <memory>
+
+#include <pikv/gpu/memory/memory_source.hpp>
 
 namespace pikv::gpu::detail {
 
@@ -34,19 +37,19 @@ using extent_list = std::list<extent>;
 
 class extent_store {
 public:
-  explicit extent_store(std::size_t capacity_bytes);
+  extent_store(std::size_t capacity_bytes, std::unique_ptr<memory_source> source);
   extent_store(const extent_store&) = delete;
   extent_store& operator=(const extent_store&) = delete;
   ~extent_store(); ///< precondition: everything was given back
 
-  enum class outcome : std::uint8_t { ok, over_budget, system_refused };
+  enum class outcome : std::uint8_t { ok, over_budget, source_refused };
 
   /// Puts an extent of `round(bytes)` at the front of `to`. Throws std::bad_alloc.
   outcome take(std::size_t bytes, extent_list& to);
   void give_back(extent_list& from, extent_list::iterator x) noexcept;
 
   std::size_t round(std::size_t bytes) const noexcept { return (bytes + page_ - 1) & ~(page_ - 1); }
-  std::size_t page() const noexcept { return page_; } ///< the system's page size, bytes
+  memory_source& source() noexcept { return *source_; }
   std::size_t capacity() const noexcept { return capacity_; }
   std::size_t mapped() const noexcept { return mapped_; }     ///< bytes, idle extents included
   std::size_t reserved() const noexcept { return reserved_; } ///< bytes, idle extents excluded
@@ -63,7 +66,8 @@ private:
   void count_reserved(std::size_t bytes) noexcept;
 
   std::size_t capacity_;
-  std::size_t page_;
+  std::unique_ptr<memory_source> source_;
+  std::size_t page_; ///< the source's grain
   std::size_t mapped_ = 0;
   std::size_t reserved_ = 0;
   std::size_t high_water_ = 0;

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The host backend's arena: size classes in slabs, under a budget that is never exceeded.
+/// The arena of all backends: size classes in slabs, under a budget that is never exceeded. It
+/// keeps its records apart from the memory, which it never reads or writes.
 ///
 /// Sizes up to half a base slab are rounded up to one of eight classes per power of two, multiples
 /// of 64 bytes (rounding costs at most 12.5 % beyond 64-byte rounding), and lie in slabs of at
-/// least 8 cells. Larger sizes get an extent of their own, rounded to the system's page size, and
+/// least 8 cells. Larger sizes get an extent of their own, rounded to the source's grain, and
 /// so do smaller ones when the budget that is left cannot hold a slab. An empty slab is at once
 /// free for other classes. A base slab is 256 KiB, less when the capacity is below 16 MiB.
 ///
-/// Memory comes from the system when it is first needed and stays for reuse; it goes back when
+/// Memory comes from the source when it is first needed and stays for reuse; it goes back when
 /// another size needs the budget. Records (40 bytes per allocation, about 600 per mapping) come
 /// from the heap and are not counted.
 ///
@@ -25,8 +26,8 @@
 #include <mutex>
 
 #include <pikv/gpu/device.hpp>
-#include <pikv/gpu/host/extent_store.hpp>
-#include <pikv/gpu/host/slot_table.hpp>
+#include <pikv/gpu/memory/extent_store.hpp>
+#include <pikv/gpu/memory/slot_table.hpp>
 
 namespace pikv::gpu {
 
@@ -44,7 +45,8 @@ public:
   using fault_hook = std::function<error(std::uint64_t nth)>;
 
   static slab_arena_ptr make(device_id device, arena_kind kind, std::size_t capacity_bytes,
-                             fault_hook fault = {});
+                             fault_hook fault = {},
+                             std::unique_ptr<memory_source> source = make_mapped_source());
 
   result<block> allocate(std::size_t bytes) override;
   arena_usage usage() const noexcept override;
@@ -64,7 +66,8 @@ private:
     detail::extent_list full;
   };
 
-  slab_arena(device_id device, arena_kind kind, std::size_t capacity_bytes, fault_hook fault);
+  slab_arena(device_id device, arena_kind kind, std::size_t capacity_bytes, fault_hook fault,
+             std::unique_ptr<memory_source> source);
   ~slab_arena() override = default;
 
   void retain(std::uint32_t slot) noexcept override;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <pikv/gpu/host/slab_arena.hpp>
+#include <pikv/gpu/memory/slab_arena.hpp>
 
 #include <algorithm>
 #include <bit>
 #include <new>
+#include <utility>
 
 #include <fmt/format.h>
-
-#include <pikv/gpu/host/poison.hpp>
 
 namespace pikv::gpu {
 
@@ -49,14 +48,15 @@ void retire_arena::operator()(slab_arena* x) const noexcept {
 }
 
 slab_arena_ptr slab_arena::make(device_id device, arena_kind kind, std::size_t capacity_bytes,
-                                fault_hook fault) {
-  return slab_arena_ptr(new slab_arena(device, kind, capacity_bytes, std::move(fault)));
+                                fault_hook fault, std::unique_ptr<memory_source> source) {
+  return slab_arena_ptr(
+      new slab_arena(device, kind, capacity_bytes, std::move(fault), std::move(source)));
 }
 
 slab_arena::slab_arena(device_id device, arena_kind kind, std::size_t capacity_bytes,
-                       fault_hook fault)
+                       fault_hook fault, std::unique_ptr<memory_source> source)
     : device_(device), kind_(kind), base_slab_(base_slab_for(capacity_bytes)),
-      fault_(std::move(fault)), extents_(capacity_bytes) {
+      fault_(std::move(fault)), extents_(capacity_bytes, std::move(source)) {
   for (std::size_t bytes = grain; bytes <= base_slab_ / 2; bytes += grain) {
     const auto [index, cell_bytes] = classify(bytes);
     classes_[index].cell_bytes = cell_bytes;
@@ -89,7 +89,7 @@ result<block> slab_arena::allocate(std::size_t bytes) {
       slots_.give_back(slot);
       return refusal(o, bytes);
     }
-    detail::unpoison(x.data, bytes);
+    extents_.source().allow(x.data, bytes);
     x.bytes = bytes;
     used_ += occupied(*x.home);
     requested_ += bytes;
@@ -165,7 +165,7 @@ void slab_arena::free_slot(std::uint32_t slot) noexcept {
   detail::slot_record& x = slots_[slot];
   x.state.fetch_add(one_generation, std::memory_order_relaxed);
   const std::size_t bytes = occupied(*x.home);
-  detail::poison(x.data, bytes);
+  extents_.source().forbid(x.data, bytes);
   used_ -= bytes;
   requested_ -= x.bytes;
   unplace(x);
@@ -217,10 +217,10 @@ arena_usage slab_arena::usage() const noexcept {
 }
 
 error slab_arena::refusal(outcome why, std::size_t bytes) const {
-  if (why == outcome::system_refused)
+  if (why == outcome::source_refused)
     return {errc::over_budget,
-            fmt::format("the system has no {} bytes left for device {} ({} of {} "
-                        "bytes of the budget are mapped)",
+            fmt::format("there is no run of {} bytes left for device {} ({} of {} bytes of the "
+                        "budget are mapped)",
                         bytes, device_.value, extents_.mapped(), extents_.capacity())};
   return {
       errc::over_budget,

@@ -11,7 +11,7 @@
 #include <limits>
 #include <new>
 
-#include <pikv/gpu/host/extent_store.hpp>
+#include <pikv/gpu/memory/extent_store.hpp>
 
 namespace pikv::gpu::detail {
 
