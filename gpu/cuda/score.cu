@@ -8,6 +8,8 @@
 // needed. Eight pages times four query rows make 32 sums, which one exchange spreads over the lanes.
 #include <pikv/gpu/cuda/score.hpp>
 
+#include <algorithm>
+
 #include <pikv/gpu/cuda/codec_launch.hpp>
 #include <pikv/gpu/cuda/codec_numeric.cuh>
 #include <pikv/gpu/cuda/numeric.cuh>
@@ -34,10 +36,10 @@ struct page_source {
   float base = 0;                     ///< added to the dot product
 };
 
-__device__ page_source source_of(const score_launch& x, const settled_rows& s, std::uint32_t index,
+__device__ page_source source_of(const score_launch& x, const attend_sequence& s, std::uint32_t index,
                                  std::uint32_t head) {
   page_source p;
-  if (index >= s.settled_pages)
+  if (index >= s.settled_count)
     return p;
   const page_view page = s.settled[index];
   const std::uint8_t needed = x.kind == score_kind::mass ? summary_mean_var : summary_min_max;
@@ -62,7 +64,7 @@ __device__ __forceinline__ void wait_groups() {
 }
 
 /// Coefficients of the block's query rows, f32 `[query rows, 2 * head_dim]`; zero beyond the last.
-__device__ void load_coefficients(const score_launch& x, const settled_rows& s, std::uint32_t head,
+__device__ void load_coefficients(const score_launch& x, const attend_sequence& s, std::uint32_t head,
                                   std::uint32_t first, std::uint32_t rows, float* out) {
   const std::uint32_t dim = x.dims.head_dim, group = x.dims.group();
   const std::uint32_t padded = (rows + rows_at_once - 1) / rows_at_once * rows_at_once;
@@ -152,11 +154,11 @@ __global__ void __launch_bounds__(tuning.threads)
   asm volatile("griddepcontrol.launch_dependents;");
 #endif
   extern __shared__ __align__(16) std::byte shared[];
-  const settled_rows s = x.sequences[blockIdx.z / row_tiles];
+  const attend_sequence s = x.sequences[blockIdx.z / row_tiles];
   const std::uint32_t head = blockIdx.y, group = x.dims.group();
   const std::uint32_t first_row = blockIdx.z % row_tiles * tuning.query_rows; // of row_count * group
   const std::uint32_t first_page = blockIdx.x * pages_per_block;
-  if (first_row >= s.row_count * group || first_page >= s.settled_pages)
+  if (first_row >= s.row_count * group || first_page >= s.settled_count)
     return;
   const std::uint32_t rows =
       min(s.row_count * group - first_row, static_cast<std::uint32_t>(tuning.query_rows));
@@ -191,7 +193,7 @@ __global__ void __launch_bounds__(tuning.threads)
   float q[Units][rows_at_once][8];
   load_lane_queries<Units>(coefficients, 2 * x.dims.head_dim, 0, q);
   for (std::uint32_t b = 0; b < pages_per_warp / batch; ++b) {
-    if (warp_first + b * batch >= s.settled_pages)
+    if (warp_first + b * batch >= s.settled_count)
       break;
     fetch(b + tuning.stages - 1);
     wait_groups<tuning.stages - 1>();
@@ -206,20 +208,20 @@ __global__ void __launch_bounds__(tuning.threads)
       const float dot =
           dot_products<Units>(ring + b % tuning.stages * batch * page_units, page_units, q);
       const std::uint32_t row = first_row + r + lane_id() / batch;
-      if (r + lane_id() / batch < rows && page < s.settled_pages)
-        x.out[s.score_offset
+      if (r + lane_id() / batch < rows && page < s.settled_count)
+        x.out[s.page_lse_offset
               + (row / group * std::size_t{x.dims.query_heads} + head * group + row % group)
-                    * s.settled_pages
+                    * s.settled_count
               + page] = known ? base + dot : -__int_as_float(0x7F800000);
     }
   }
   wait_groups<0>();
 }
 
-std::size_t shared_bytes(const cache_dims& dims) noexcept {
+std::size_t shared_bytes(const cache_dims& dims, std::uint32_t query_rows) noexcept {
   const std::size_t page_bytes = std::size_t{2} * dims.head_dim * sizeof(__half);
   return std::size_t{warps} * tuning.stages * batch * page_bytes
-         + static_cast<std::size_t>(tuning.query_rows) * 2 * dims.head_dim * sizeof(float);
+         + std::size_t{query_rows} * 2 * dims.head_dim * sizeof(float);
 }
 
 } // namespace
@@ -236,7 +238,9 @@ result<void> score(const score_launch& x, CUstream_st* stream) {
     return pikv::error{errc::invalid_argument, "score: more than a million query rows a KV head"};
   const dim3 grid((x.bounds.pages + pages_per_block - 1) / pages_per_block, x.dims.kv_heads,
                   x.bounds.sequences * row_tiles);
-  const std::size_t shared = shared_bytes(x.dims);
+  const std::uint32_t rows = std::min<std::uint32_t>(x.bounds.rows * x.dims.group(), tuning.query_rows);
+  const std::size_t shared =
+      shared_bytes(x.dims, (rows + rows_at_once - 1) / rows_at_once * rows_at_once);
   auto* kernel = x.dims.head_dim <= 128 ? score_kernel<1> : score_kernel<2>;
   PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      static_cast<int>(shared)));

@@ -7,22 +7,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <pikv/gpu/cuda/attend.hpp>
 #include <pikv/gpu/kernels.hpp>
 #include <pikv/messages/error.hpp>
 
 struct CUstream_st;
 
 namespace pikv::gpu::cuda {
-
-/// The settled pages and the rows of one sequence, as `sequence_rows`; lies in device memory.
-struct settled_rows {
-  const page_view* settled = nullptr; ///< device `[settled_pages]`, ascending positions
-  std::uint64_t score_offset = 0;     ///< where the sequence's block of scores begins, in floats
-  std::uint32_t settled_pages = 0;
-  std::uint32_t row_begin = 0;
-  std::uint32_t row_count = 0;
-  std::uint32_t first_position = 0;   ///< of row row_begin
-};
 
 /// Upper bounds that shape a launch; what lies beyond a sequence's own numbers does nothing.
 struct settled_bounds {
@@ -36,10 +27,10 @@ struct score_launch {
   score_kind kind = score_kind::mass;
   float scale = 1; ///< 1 / sqrt(head_dim)
   tensor_ref q;    ///< device `[rows, query_heads, head_dim]`
-  const settled_rows* sequences = nullptr; ///< device `[bounds.sequences]`
+  const attend_sequence* sequences = nullptr; ///< device `[bounds.sequences]`
   settled_bounds bounds;
-  /// Device f32 `[row, query_head, settled page]` at each sequence's score_offset; -inf for pages
-  /// that are gone or have no such summary.
+  /// Device f32 `[row, query_head, settled page]`, a sequence's block at its page_lse_offset; -inf
+  /// for pages that are gone or have no such summary.
   float* out = nullptr;
 };
 
