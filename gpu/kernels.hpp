@@ -67,7 +67,8 @@ struct summarise_args {
 struct codec_error {
   double k_error = 0, k_norm = 0; ///< sum (k - k')^2, sum k^2
   double v_error = 0, v_norm = 0;
-  bool representable = true; ///< false: a scale or min does not fit f16; the output is unusable
+  bool representable = true; ///< false: a value is not finite, or a scale or min beyond f16; the
+                             ///< output is unusable
 };
 
 struct encode_args {

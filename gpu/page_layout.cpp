@@ -17,7 +17,8 @@ constexpr std::size_t bits_of(form x) noexcept {
   case form::f32: return 32;
   case form::f16:
   case form::bf16: return 16;
-  case form::int8: return 8;
+  case form::int8:
+  case form::fp8: return 8;
   case form::int4: return 4;
   }
   return 32;
@@ -36,7 +37,10 @@ page_layout layout_of(const cache_dims& dims, form stored) noexcept {
   x.k_scale_offset = 2 * part;
   x.v_scale_offset = 2 * part;
   x.head_bytes = 2 * part;
-  if (!is_raw(stored)) {
+  if (stored == form::fp8) {
+    x.v_scale_offset += align64(sizeof(float));
+    x.head_bytes = x.v_scale_offset + align64(sizeof(float));
+  } else if (!is_raw(stored)) {
     x.v_scale_offset += align64(values / x.k_group * 2 * f16_bytes);
     x.head_bytes = x.v_scale_offset + align64(values / x.v_group * 2 * f16_bytes);
   }

@@ -7,9 +7,12 @@
 ///   int8   the same shapes in unsigned bytes, x = q * scale + min
 ///   int4   the same, two values a byte: in each group of G values, byte i holds value i in its low
 ///          and value i + G/2 in its high nibble
+///   fp8    the raw shapes in bytes of e4m3, x = q * scale
 ///
-/// Scales: f16 pairs (scale, min). K has one per channel and group of `k_group` tokens, V one per
-/// token and group of `v_group` channels (KIVI, arXiv 2402.02750: K per channel, V per token).
+/// Scales of int8 and int4: f16 pairs (scale, min). K has one per channel and group of `k_group`
+/// tokens, V one per token and group of `v_group` channels (KIVI, arXiv 2402.02750: K per channel,
+/// V per token). Scales of fp8: one f32 for the head's K and one for its V, largest magnitude / 448
+/// and 1 where all values are 0.
 /// Slots at or beyond a page's token count hold unspecified bytes and are never read as data.
 #pragma once
 
@@ -38,8 +41,8 @@ struct page_layout {
   std::uint32_t v_group = 0;         ///< channels that share a V scale: 32
   std::size_t k_offset = 0;          ///< from the head's begin
   std::size_t v_offset = 0;          ///< from the head's begin
-  std::size_t k_scale_offset = 0;    ///< f16 `[head_dim, page_tokens / k_group, 2]`
-  std::size_t v_scale_offset = 0;    ///< f16 `[page_tokens, head_dim / v_group, 2]`
+  std::size_t k_scale_offset = 0;    ///< f16 `[head_dim, page_tokens / k_group, 2]`; fp8: f32 `[1]`
+  std::size_t v_scale_offset = 0;    ///< f16 `[page_tokens, head_dim / v_group, 2]`; fp8: f32 `[1]`
   std::size_t head_bytes = 0;        ///< distance between two heads
   std::size_t page_bytes = 0;        ///< head_bytes * kv_heads
 };

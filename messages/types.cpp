@@ -10,6 +10,7 @@ std::string_view to_string(form x) noexcept {
     case form::bf16: return "bf16";
     case form::int8: return "int8";
     case form::int4: return "int4";
+    case form::fp8: return "fp8";
   }
   return "unknown";
 }

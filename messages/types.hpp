@@ -25,8 +25,9 @@ using shard_id = strong_id<struct shard_tag>;                      ///< index of
 using lane_id = strong_id<struct lane_tag>;                        ///< index of a router
 
 /// How the bytes of a page are stored. The first three are raw forms: they hold what was appended,
-/// rounded once to the element type.
-enum class form : std::uint8_t { f32, f16, bf16, int8, int4 };
+/// rounded once to the element type. fp8 is e4m3 (OCP, no infinities) with scales.
+enum class form : std::uint8_t { f32, f16, bf16, int8, int4, fp8 };
+inline constexpr std::size_t form_count = 6;
 
 /// Element type of a buffer that the engine hands over (and of raw pages).
 enum class dtype : std::uint8_t { f32, f16, bf16 };

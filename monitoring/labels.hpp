@@ -79,6 +79,6 @@ inline constexpr std::size_t value_count<reload_result> = std::size_t(reload_res
 template <>
 inline constexpr std::size_t value_count<errc> = std::size_t(errc::internal) + 1;
 template <>
-inline constexpr std::size_t value_count<form> = std::size_t(form::int4) + 1;
+inline constexpr std::size_t value_count<form> = form_count;
 
 } // namespace pikv::monitoring

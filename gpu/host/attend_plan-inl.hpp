@@ -19,7 +19,7 @@ namespace pikv::gpu::HWY_NAMESPACE {
 /// How one attend is cut into parts: (sequence, KV head, tile of rows, chunk of the page list).
 struct attend_plan {
   const attend_args& args;
-  page_layout layouts[5];
+  page_layout layouts[form_count];
   std::size_t tile_rows = 1;
   std::size_t tiles = 1;     ///< of the longest sequence
   std::size_t chunks = 1;    ///< more than one only where parts are too few for the threads

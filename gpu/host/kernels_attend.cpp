@@ -185,7 +185,7 @@ inline void clear_page_lse(const attend_args& a, std::size_t part) {
 
 void attend(const attend_args& a, executor& exec) {
   attend_plan plan{a, {}};
-  for (std::size_t i = 0; i < 5; ++i)
+  for (std::size_t i = 0; i < form_count; ++i)
     plan.layouts[i] = layout_of(a.dims, static_cast<form>(i));
   const std::size_t query_rows = std::min(max_query_rows, tile_floats / a.dims.head_dim);
   plan.tile_rows = std::max<std::size_t>(1, query_rows / a.dims.group());

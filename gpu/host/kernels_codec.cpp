@@ -7,8 +7,10 @@
 // clang-format on
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
+#include <pikv/gpu/host/fp8.hpp>
 #include <pikv/gpu/host/half.hpp>
 #include <pikv/gpu/host/kernels.hpp>
 #include <pikv/gpu/host/page_values-inl.hpp>
@@ -100,6 +102,31 @@ HWY_INLINE void encode_group(float* x, std::size_t n, std::size_t size, bool nib
     bytes[i] = static_cast<std::uint8_t>(q[i] | q[size / 2 + i] << 4);
 }
 
+/// Encodes `rows` runs of `n` values, `stride` apart both in `x` and in `out`, under one scale.
+HWY_NOINLINE void encode_fp8(const float* x, std::size_t rows, std::size_t n, std::size_t stride,
+                             std::byte* out, std::byte* scale_out, quality& sums) {
+  float largest = 0;
+  float check = 0; // NaN as soon as one value is not finite
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t i = 0; i < n; ++i) {
+      largest = std::max(largest, std::abs(x[r * stride + i]));
+      check += x[r * stride + i] * 0;
+    }
+  sums.representable &= check == 0;
+  const float scale = detail::e4m3_scale(largest);
+  const float inverse = 1 / scale;
+  std::memcpy(scale_out, &scale, sizeof scale);
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t i = 0; i < n; ++i) {
+      const float v = x[r * stride + i];
+      const std::uint8_t q = detail::e4m3_from_f32(v * inverse);
+      const float e = v - detail::e4m3_values[q] * scale;
+      out[r * stride + i] = std::byte{q};
+      sums.error[i % full_lanes] += e * e;
+      sums.norm[i % full_lanes] += v * v;
+    }
+}
+
 /// K and V of one head of one page in f32.
 struct head_values {
   HWY_ALIGN float k[256 * 64]; ///< `[head_dim, page_tokens]`
@@ -113,6 +140,20 @@ HWY_NOINLINE void encode_head(const cache_dims& dims, const page_layout& to, std
   const auto bytes = [&](std::size_t values) { return nibbles ? values / 2 : values; };
   quality k;
   quality v;
+  const auto add = [&] {
+    errors.k_error += quality::total(k.error);
+    errors.k_norm += quality::total(k.norm);
+    errors.v_error += quality::total(v.error);
+    errors.v_norm += quality::total(v.norm);
+    errors.representable &= k.representable && v.representable;
+  };
+  if (to.stored == form::fp8) {
+    std::memset(out + to.k_offset, 0, dims.head_dim * p);
+    encode_fp8(x.k, dims.head_dim, tokens, p, out + to.k_offset, out + to.k_scale_offset, k);
+    encode_fp8(x.v, tokens, dims.head_dim, dims.head_dim, out + to.v_offset,
+               out + to.v_scale_offset, v);
+    return add();
+  }
   auto* k_scale = reinterpret_cast<std::uint16_t*>(out + to.k_scale_offset);
   for (std::size_t c = 0; c < dims.head_dim; ++c)
     for (std::size_t t = 0; t < p; t += to.k_group, k_scale += 2) {
@@ -127,11 +168,7 @@ HWY_NOINLINE void encode_head(const cache_dims& dims, const page_layout& to, std
   for (std::size_t i = 0; i < tokens * dims.head_dim; i += to.v_group, v_scale += 2)
     encode_group(x.v + i, to.v_group, to.v_group, nibbles, out + to.v_offset + bytes(i), v_scale,
                  v);
-  errors.k_error += quality::total(k.error);
-  errors.k_norm += quality::total(k.norm);
-  errors.v_error += quality::total(v.error);
-  errors.v_norm += quality::total(v.norm);
-  errors.representable &= k.representable && v.representable;
+  add();
 }
 
 HWY_NOINLINE void encode_page(const encode_args& a, std::size_t i) {

@@ -8,7 +8,9 @@
 #endif
 
 #include <algorithm>
+#include <cstring>
 
+#include <pikv/gpu/host/fp8.hpp>
 #include <pikv/gpu/host/simd-inl.hpp>
 #include <pikv/gpu/page_layout.hpp>
 
@@ -66,6 +68,15 @@ HWY_INLINE void dequantise_group(D d, const std::uint8_t* in, std::size_t n, boo
   }
 }
 
+/// `n` values of fp8 that share a scale.
+HWY_INLINE void dequantise_fp8(const std::byte* in, std::size_t n, const std::byte* scale,
+                               float* out) {
+  float factor;
+  std::memcpy(&factor, scale, sizeof factor);
+  for (std::size_t i = 0; i < n; ++i)
+    out[i] = detail::e4m3_values[std::to_integer<std::uint8_t>(in[i])] * factor;
+}
+
 /// K of one head as f32 `[head_dim, stride]`; all page_tokens columns are written.
 template <class D>
 HWY_INLINE void widen_k_lanes(D d, const cache_dims& dims, const page_layout& lay,
@@ -76,6 +87,11 @@ HWY_INLINE void widen_k_lanes(D d, const cache_dims& dims, const page_layout& la
       const auto* in = reinterpret_cast<const decltype(tag)*>(head + lay.k_offset);
       widen_rows(d, in, p, dims.head_dim, p, out, stride);
     });
+    return;
+  }
+  if (lay.stored == form::fp8) {
+    for (std::size_t c = 0; c < dims.head_dim; ++c)
+      dequantise_fp8(head + lay.k_offset + c * p, p, head + lay.k_scale_offset, out + c * stride);
     return;
   }
   HWY_ALIGN float scales[256 * 2 * 2];
@@ -114,6 +130,8 @@ HWY_INLINE void widen_v(const cache_dims& dims, const page_layout& lay, const st
     });
     return;
   }
+  if (lay.stored == form::fp8)
+    return dequantise_fp8(head + lay.v_offset, tokens * dim, head + lay.v_scale_offset, out);
   HWY_ALIGN float scales[64 * 8 * 2 + 16];
   const std::size_t groups = tokens * (dim / lay.v_group);
   widen_scales(head + lay.v_scale_offset, (groups * 2 + 15) / 16 * 16, scales);

@@ -188,7 +188,7 @@ void check(const options& o, std::uint64_t seed) {
 
 TEST(attend_kernel, matches_float64_for_every_form_page_size_and_group) {
   std::uint64_t seed = 1;
-  for (const form stored : {form::f32, form::f16, form::bf16, form::int8, form::int4})
+  for (const form stored : {form::f32, form::f16, form::bf16, form::int8, form::int4, form::fp8})
     for (const std::uint32_t page_tokens : {8U, 16U, 32U, 64U})
       for (const std::uint32_t group : {1U, 2U, 4U, 8U})
         check({.stored = stored,
@@ -234,7 +234,7 @@ TEST(attend_kernel, selection_per_kv_head_reads_exactly_its_pages) {
 }
 
 TEST(attend_kernel, selection_of_encoded_pages_matches_float64) {
-  for (const form stored : {form::int8, form::int4})
+  for (const form stored : {form::int8, form::int4, form::fp8})
     check({.stored = stored, .max_pages = 20, .scopes = 2}, 350);
 }
 
@@ -318,7 +318,8 @@ TEST(attend_kernel, every_instruction_set_matches_float64) {
   for (std::int64_t left = supported; left != 0; left &= left - 1) {
     hwy::SetSupportedTargetsForTest(left & -left);
     SCOPED_TRACE(gpu::host_simd_target());
-    for (const form stored : {form::f32, form::f16, form::bf16, form::int8, form::int4})
+    for (const form stored : {form::f32, form::f16, form::bf16, form::int8, form::int4,
+                              form::fp8})
       for (const std::uint32_t page_tokens : {8U, 16U})
         check({.stored = stored, .head_dim = 32, .page_tokens = page_tokens, .page_lse = true},
               900);

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
+#include <pikv/gpu/host/fp8.hpp>
 #include <pikv/gpu/host/half.hpp>
 #include <pikv/gpu/host/kernels.hpp>
 
@@ -18,7 +19,7 @@ namespace {
 using gpu::cache_dims;
 using test::page_set;
 
-constexpr form all_forms[] = {form::f32, form::f16, form::bf16, form::int8, form::int4};
+constexpr form all_forms[] = {form::f32, form::f16, form::bf16, form::int8, form::int4, form::fp8};
 
 /// Calls f(head, slot, channel) for every stored value.
 template <class F>
@@ -108,9 +109,67 @@ TEST(encode_kernel, equal_values_store_scale_zero_and_come_back) {
   });
 }
 
+TEST(encode_kernel, fp8_takes_the_nearest_value_under_the_scale_of_the_largest) {
+  std::mt19937_64 rng(10);
+  for (const std::uint32_t page_tokens : {8U, 16U, 32U, 64U})
+    for (const std::size_t tokens : {std::size_t{1}, std::size_t{page_tokens} - 3}) {
+      const cache_dims dims{4, 2, 64, page_tokens};
+      page_set raw, coded;
+      copy_of(rng, dims, form::bf16, tokens, raw, coded);
+      ASSERT_TRUE(coded.encode(dims, form::fp8)[0].representable);
+      const auto lay = gpu::layout_of(dims, form::fp8);
+      for (std::size_t h = 0; h < 2; ++h) {
+        double k_top = 0, v_top = 0;
+        for (std::size_t i = 0; i < tokens * 64; ++i) {
+          k_top = std::max(k_top, std::abs(test::stored_k(dims, raw.views[0], h, i / 64, i % 64)));
+          v_top = std::max(v_top, std::abs(test::stored_v(dims, raw.views[0], h, i / 64, i % 64)));
+        }
+        const std::byte* head = coded.views[0].data + h * lay.head_bytes;
+        const double k_step = test::read_at<float>(head + lay.k_scale_offset, 0);
+        const double v_step = test::read_at<float>(head + lay.v_scale_offset, 0);
+        EXPECT_NEAR(k_step, k_top / 448, 1e-6 * k_step);
+        EXPECT_NEAR(v_step, v_top / 448, 1e-6 * v_step);
+        for (std::size_t i = 0; i < tokens * 64; ++i) {
+          const double k = test::stored_k(dims, raw.views[0], h, i / 64, i % 64);
+          const double v = test::stored_v(dims, raw.views[0], h, i / 64, i % 64);
+          // Three bits of fraction: half of 1/8, or half of the smallest step 2^-9.
+          ASSERT_LE(std::abs(k - test::stored_k(dims, coded.views[0], h, i / 64, i % 64)),
+                    std::max(std::abs(k) / 16, k_step / 1024) * 1.00001);
+          ASSERT_LE(std::abs(v - test::stored_v(dims, coded.views[0], h, i / 64, i % 64)),
+                    std::max(std::abs(v) / 16, v_step / 1024) * 1.00001);
+        }
+      }
+    }
+}
+
+TEST(encode_kernel, fp8_of_zeros_has_scale_one) {
+  const cache_dims dims{1, 1, 32, 8};
+  page_set pages;
+  std::mt19937_64 rng(11);
+  pages.add(rng, dims, form::f16, 5, 0, 0);
+  ASSERT_TRUE(pages.encode(dims, form::fp8)[0].representable);
+  const auto lay = gpu::layout_of(dims, form::fp8);
+  EXPECT_EQ(test::read_at<float>(pages.views[0].data + lay.k_scale_offset, 0), 1.0F);
+  EXPECT_EQ(test::read_at<float>(pages.views[0].data + lay.v_scale_offset, 0), 1.0F);
+  EXPECT_EQ(test::stored_k(dims, pages.views[0], 0, 4, 31), 0);
+}
+
+TEST(encode_kernel, fp8_refuses_what_is_not_finite) {
+  for (const float bad : {INFINITY, -INFINITY, NAN})
+    for (const bool in_k : {true, false}) {
+      std::mt19937_64 rng(12);
+      const cache_dims dims{1, 1, 32, 16};
+      page_set pages;
+      pages.add(rng, dims, form::f32, 16, 0);
+      const auto lay = gpu::layout_of(dims, form::f32);
+      test::put(pages.memory[0].data() + (in_k ? lay.k_offset : lay.v_offset), dtype::f32, 37, bad);
+      EXPECT_FALSE(pages.encode(dims, form::fp8)[0].representable) << bad;
+    }
+}
+
 TEST(encode_kernel, reports_the_errors_that_it_makes) {
   std::mt19937_64 rng(4);
-  for (const form target : {form::int8, form::int4}) {
+  for (const form target : {form::int8, form::int4, form::fp8}) {
     const cache_dims dims{4, 2, 64, 32};
     page_set raw, coded;
     copy_of(rng, dims, form::f16, 21, raw, coded);
@@ -204,6 +263,34 @@ TEST(decode_kernel, every_instruction_set_rounds_alike) {
     }
     hwy::SetSupportedTargetsForTest(0);
   }
+}
+
+TEST(fp8, every_pattern_has_its_value_and_comes_back) {
+  for (unsigned i = 0; i < 256; ++i) {
+    const auto bits = static_cast<std::uint8_t>(i);
+    const double value = test::e4m3_value(bits);
+    if (std::isnan(value)) {
+      EXPECT_TRUE(std::isnan(gpu::detail::e4m3_values[i]));
+      continue;
+    }
+    EXPECT_EQ(static_cast<double>(gpu::detail::e4m3_values[i]), value);
+    EXPECT_EQ(gpu::detail::e4m3_from_f32(static_cast<float>(value)), bits);
+  }
+}
+
+TEST(fp8, rounds_to_nearest_with_ties_to_even_and_saturates) {
+  for (std::uint8_t low = 0; low < 0x7E; ++low) {
+    const auto x = static_cast<float>(test::e4m3_value(low));
+    const auto y = static_cast<float>(test::e4m3_value(static_cast<std::uint8_t>(low + 1)));
+    const float middle = (x + y) / 2;
+    const int even = low % 2 == 0 ? low : low + 1;
+    EXPECT_EQ(gpu::detail::e4m3_from_f32(middle), even);
+    EXPECT_EQ(gpu::detail::e4m3_from_f32(std::nextafter(middle, x)), low);
+    EXPECT_EQ(gpu::detail::e4m3_from_f32(std::nextafter(middle, y)), low + 1);
+    EXPECT_EQ(gpu::detail::e4m3_from_f32(-middle), even | 0x80);
+  }
+  EXPECT_EQ(gpu::detail::e4m3_from_f32(1e9F), 0x7E);
+  EXPECT_EQ(gpu::detail::e4m3_from_f32(-INFINITY), 0xFE);
 }
 
 TEST(half, f16_survives_a_round_trip_of_all_patterns) {

@@ -8,7 +8,7 @@ namespace {
 
 template <class F>
 void for_all_layouts(F f) {
-  for (const form stored : {form::f32, form::f16, form::bf16, form::int8, form::int4})
+  for (const form stored : {form::f32, form::f16, form::bf16, form::int8, form::int4, form::fp8})
     for (const std::uint32_t page_tokens : {8U, 16U, 32U, 64U})
       for (std::uint32_t dim = 32; dim <= 256; dim += 32) {
         const cache_dims dims{8, 4, dim, page_tokens};
@@ -29,6 +29,7 @@ TEST(page_layout, parts_do_not_overlap) {
     const std::size_t values = std::size_t{dims.head_dim} * dims.page_tokens;
     const std::size_t bits = x.stored == form::f32    ? 32
                              : x.stored == form::int8 ? 8
+                             : x.stored == form::fp8  ? 8
                              : x.stored == form::int4 ? 4
                                                       : 16;
     EXPECT_GE(x.v_offset, x.k_offset + values * bits / 8);
@@ -36,6 +37,11 @@ TEST(page_layout, parts_do_not_overlap) {
     if (is_raw(x.stored))
       return;
     EXPECT_GE(x.k_scale_offset, x.v_offset + values * bits / 8);
+    if (x.stored == form::fp8) {
+      EXPECT_GE(x.v_scale_offset, x.k_scale_offset + sizeof(float));
+      EXPECT_GE(x.head_bytes, x.v_scale_offset + sizeof(float));
+      return;
+    }
     EXPECT_GE(x.v_scale_offset, x.k_scale_offset + values / x.k_group * 4);
     EXPECT_GE(x.head_bytes, x.v_scale_offset + values / x.v_group * 4);
   });

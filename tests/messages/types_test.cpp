@@ -28,6 +28,7 @@ TEST(form, names) {
   EXPECT_EQ(to_string(form::bf16), "bf16");
   EXPECT_EQ(to_string(form::int8), "int8");
   EXPECT_EQ(to_string(form::int4), "int4");
+  EXPECT_EQ(to_string(form::fp8), "fp8");
 }
 
 TEST(form, raw_are_those_of_the_element_types) {
@@ -37,6 +38,7 @@ TEST(form, raw_are_those_of_the_element_types) {
   }
   EXPECT_FALSE(is_raw(form::int8));
   EXPECT_FALSE(is_raw(form::int4));
+  EXPECT_FALSE(is_raw(form::fp8));
 }
 
 TEST(dtype, sizes_in_bytes) {

@@ -47,9 +47,23 @@ inline double element(const std::byte* p, dtype type, std::size_t index) {
   return static_cast<double>(x);
 }
 
+/// OCP 8-bit float e4m3 by its definition: no infinities, one NaN for each sign.
+inline double e4m3_value(std::uint8_t x) {
+  const double sign = (x & 0x80) != 0 ? -1 : 1;
+  const int exponent = x >> 3 & 15;
+  const int fraction = x & 7;
+  if (exponent == 15 && fraction == 7)
+    return std::nan("");
+  return exponent == 0 ? sign * std::ldexp(fraction, -9)
+                       : sign * std::ldexp(8 + fraction, exponent - 10);
+}
+
 /// One quantised value: `index` counts values from the part's begin, groups follow each other.
 inline double quantised(const std::byte* part, const std::byte* scales, form stored,
                         std::size_t index, std::size_t group) {
+  if (stored == form::fp8)
+    return e4m3_value(read_at<std::uint8_t>(part, index))
+           * static_cast<double>(read_at<float>(scales, 0));
   const std::size_t g = index / group;
   const std::size_t i = index % group;
   unsigned q;

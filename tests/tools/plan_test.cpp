@@ -59,6 +59,13 @@ TEST(plan, int8_page_adds_four_bytes_per_k_channel_and_v_group) {
   EXPECT_EQ(page.total, page.values + page.scales + page.alignment);
 }
 
+TEST(plan, fp8_page_adds_one_scale_for_k_and_one_for_v) {
+  const auto page = bytes_of_page(*find_model("mixtral-8x7b"), 16, form::fp8);
+  EXPECT_EQ(page.values, 32768U);
+  EXPECT_EQ(page.scales, 8U * 2 * 4);
+  EXPECT_EQ(page.total, page.values + 8 * 2 * 64);
+}
+
 TEST(plan, page_of_64_tokens_has_two_k_groups_per_channel) {
   const auto page = bytes_of_page(*find_model("mixtral-8x7b"), 64, form::int4);
   EXPECT_EQ(page.scales, 8U * (128 * 2 * 4 + 64 * 4 * 4));
@@ -80,7 +87,8 @@ TEST(plan, latent_int8_page_has_k_scales_only) {
 TEST(plan, page_parts_add_up_for_every_form_and_size) {
   for (const auto& model : known_models())
     for (const auto page_tokens : {8U, 16U, 32U, 64U})
-      for (const auto stored : {form::f32, form::f16, form::bf16, form::int8, form::int4}) {
+      for (const auto stored : {form::f32, form::f16, form::bf16, form::int8, form::int4,
+                                form::fp8}) {
         const auto page = bytes_of_page(model, page_tokens, stored);
         EXPECT_EQ(page.values + page.scales + page.alignment, page.total);
         EXPECT_LT(page.alignment, model.kv_heads * 4U * 64);

@@ -29,7 +29,8 @@ const std::map<std::string, form> forms{{"f32", form::f32},
                                         {"f16", form::f16},
                                         {"bf16", form::bf16},
                                         {"int8", form::int8},
-                                        {"int4", form::int4}};
+                                        {"int4", form::int4},
+                                        {"fp8", form::fp8}};
 const std::map<std::string, std::uint8_t> summaries{
     {"none", gpu::summary_none}, {"mass", gpu::summary_mean_var}, {"quest", gpu::summary_min_max}};
 
@@ -88,9 +89,9 @@ void add_load(CLI::App& sub, plan_options& o) {
 void add_cache(CLI::App& sub, plan_options& o) {
   auto& x = o.request;
   sub.add_option("--form", o.stored, "Form of settled pages")
-      ->check(CLI::IsMember({"f16", "bf16", "f32", "int8", "int4"}))
+      ->check(CLI::IsMember({"f16", "bf16", "f32", "int8", "int4", "fp8"}))
       ->capture_default_str();
-  sub.add_option("--raw", o.raw, "Form of sinks and window where --form is int8 or int4")
+  sub.add_option("--raw", o.raw, "Form of sinks and window where --form is int8, int4 or fp8")
       ->check(CLI::IsMember({"f16", "bf16", "f32"}))
       ->capture_default_str();
   sub.add_option("--page", x.page_tokens, "Tokens of a page: 8, 16, 32, 64")->capture_default_str();

@@ -29,7 +29,8 @@ std::uint64_t bits_of(form x) noexcept {
   case form::f32: return 32;
   case form::f16:
   case form::bf16: return 16;
-  case form::int8: return 8;
+  case form::int8:
+  case form::fp8: return 8;
   case form::int4: return 4;
   }
   return 16;
@@ -170,7 +171,10 @@ page_bytes bytes_of_page(const kv_model& model, std::uint32_t page_tokens, form 
   const auto layout = gpu::layout_of(dims_of(model, page_tokens), stored);
   page_bytes out;
   out.values = model.values_per_layer() * page_tokens * bits_of(stored) / 8;
-  if (!is_raw(stored)) {
+  if (stored == form::fp8) {
+    constexpr std::uint64_t scale_bytes = 4;
+    out.scales = model.kv_heads * (model.latent() ? 1 : 2) * scale_bytes;
+  } else if (!is_raw(stored)) {
     constexpr std::uint64_t pair_bytes = 4;
     const std::uint64_t k = std::uint64_t{model.k_dim} * (page_tokens / layout.k_group);
     const std::uint64_t v = std::uint64_t{page_tokens} * (model.v_dim / layout.v_group);

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The largest of many keys, in order of their index, by one block: a radix search for the cut, then
+/// an ordered compaction. Key 0 is never taken; among keys at the cut the lower index goes first.
+#pragma once
+
+#include <pikv/gpu/cuda/codec_numeric.cuh>
+
+namespace pikv::gpu::cuda {
+
+/// All keys above `key` are taken, and the first `ties` of those equal to it.
+struct key_cut {
+  std::uint32_t key = 0, ties = 0;
+};
+
+template <int Threads>
+struct top_storage {
+  std::uint32_t bins[256];
+  std::uint32_t low, high, prefix, left;
+  bool whole; ///< the bin that was reached is taken as a whole
+  std::uint32_t above[2][Threads / 32], equal[2][Threads / 32];
+};
+
+/// Reaches the bin that holds the key with `left` keys above or equal to it. The first warp works.
+template <int Threads>
+__device__ __forceinline__ void choose_bin(std::uint32_t width, top_storage<Threads>& s) {
+  const std::uint32_t first = 255 - 8 * lane_id(); // lanes go from the largest bin down
+  std::uint32_t n[8], sum = 0;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    n[i] = s.bins[first - i];
+    sum += n[i];
+  }
+  std::uint32_t before = sum; // inclusive, then exclusive
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const std::uint32_t x = __shfl_up_sync(whole_warp, before, step);
+    before += lane_id() >= static_cast<std::uint32_t>(step) ? x : 0;
+  }
+  before -= sum;
+  const std::uint32_t left = s.left;
+  __syncwarp();
+  if (before < left && left <= before + sum) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (before < left && left <= before + n[i]) {
+        s.prefix = s.prefix << width | (first - i);
+        s.left = left - before;
+        s.whole = left - before == n[i];
+        break;
+      }
+      before += n[i];
+    }
+  }
+}
+
+/// The cut that takes exactly `wanted` of `count` keys, of which more than `wanted` are above 0.
+/// All threads call; `low` and `high` are the smallest and largest key above 0.
+template <int Threads>
+__device__ key_cut find_cut(const std::uint32_t* keys, std::uint32_t count, std::uint32_t wanted,
+                            std::uint32_t low, std::uint32_t high, top_storage<Threads>& s) {
+  std::uint32_t shift = low == high ? 0 : 32 - __clz(static_cast<int>(low ^ high));
+  // Bits above `shift` are common to all keys; offsets from the common part keep them out.
+  const std::uint32_t base = shift == 32 ? 0 : low >> shift << shift;
+  if (threadIdx.x == 0) {
+    s.prefix = 0;
+    s.left = wanted;
+    s.whole = false;
+  }
+  while (shift > 0) {
+    const std::uint32_t width = min(shift, 8U);
+    const std::uint32_t above = shift;
+    shift -= width;
+    for (std::uint32_t i = threadIdx.x; i < 256; i += Threads)
+      s.bins[i] = 0;
+    __syncthreads();
+    const std::uint32_t prefix = s.prefix;
+    for (std::uint32_t i = threadIdx.x; i < count; i += Threads) {
+      const std::uint32_t x = keys[i] - base;
+      if (keys[i] != 0 && (above == 32 || x >> above == prefix))
+        atomicAdd(&s.bins[x >> shift & ((1U << width) - 1)], 1);
+    }
+    __syncthreads();
+    if (warp_id() == 0)
+      choose_bin(width, s);
+    __syncthreads();
+    if (s.whole)
+      return {base + (s.prefix << shift) - 1, 0};
+  }
+  __syncthreads();
+  return {base + s.prefix, s.left};
+}
+
+/// Writes the indices of the taken keys in ascending order; returns their number.
+template <int Threads>
+__device__ std::uint32_t take_above(const std::uint32_t* keys, std::uint32_t count, key_cut cut,
+                                    std::uint32_t* out, top_storage<Threads>& s) {
+  constexpr std::uint32_t warps = Threads / 32;
+  std::uint32_t above_before = 0, equal_before = 0;
+  const unsigned lower_lanes = (1U << lane_id()) - 1;
+  for (std::uint32_t first = 0, turn = 0; first < count; first += Threads, turn ^= 1) {
+    const std::uint32_t i = first + threadIdx.x;
+    const std::uint32_t key = i < count ? keys[i] : 0;
+    const bool above = key > cut.key;
+    const bool equal = key == cut.key && key != 0 && cut.ties > 0;
+    const unsigned above_lanes = __ballot_sync(whole_warp, above);
+    const unsigned equal_lanes = __ballot_sync(whole_warp, equal);
+    if (lane_id() == 0) {
+      s.above[turn][warp_id()] = __popc(above_lanes);
+      s.equal[turn][warp_id()] = __popc(equal_lanes);
+    }
+    __syncthreads(); // the other turn's counts are free by the next one
+    std::uint32_t a = above_before + __popc(above_lanes & lower_lanes);
+    std::uint32_t e = equal_before + __popc(equal_lanes & lower_lanes);
+#pragma unroll
+    for (std::uint32_t w = 0; w < warps; ++w) {
+      a += w < warp_id() ? s.above[turn][w] : 0;
+      e += w < warp_id() ? s.equal[turn][w] : 0;
+      above_before += s.above[turn][w];
+      equal_before += s.equal[turn][w];
+    }
+    if (above || (equal && e < cut.ties))
+      out[a + min(e, cut.ties)] = i;
+  }
+  return above_before + min(equal_before, cut.ties);
+}
+
+} // namespace pikv::gpu::cuda
