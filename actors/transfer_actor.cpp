@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pikv/actors/transfer_actor.hpp>
 
-#include <cstring>
+#include <algorithm>
 #include <optional>
+#include <span>
 #include <stdexcept>
+#include <vector>
 
 #include <caf/actor_system.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <caf/typed_response_promise.hpp>
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <pikv/actors/jobs.hpp>
 #include <pikv/messages/caf_error.hpp>
@@ -18,14 +19,10 @@ namespace pikv {
 
 namespace {
 
-struct copy {
-  gpu::block from, to;
-};
-
 struct moving {
   device_id target{};
-  adopt_work arrived;       // with references on the target
-  std::vector<copy> copies; // shared until the target has adopted
+  adopt_work arrived;              // with references on the target
+  std::vector<gpu::block> from, to; // shared until the target has adopted
   std::uint64_t bytes = 0;
   double seconds = 0;
 };
@@ -53,7 +50,8 @@ result<buffer_ref> plan_copy(cache_context& context, const buffer_ref& from, mov
     return target.error();
   auto ref = target->ref();
   m.bytes += source->bytes();
-  m.copies.push_back({std::move(*source), std::move(*target)});
+  m.from.push_back(std::move(*source));
+  m.to.push_back(std::move(*target));
   return ref;
 }
 
@@ -76,16 +74,29 @@ result<std::shared_ptr<moving>> prepare(const move_work& w, cache_context& conte
   return m;
 }
 
-void copy_and_verify(moving& m, error& status) {
+std::vector<std::uint64_t> checksums(const std::vector<gpu::block>& blocks,
+                                     const gpu::kernel_table& kernels, gpu::executor& x) {
+  std::vector<std::span<const std::byte>> runs;
+  for (const auto& b : blocks)
+    runs.emplace_back(b.data(), b.bytes());
+  std::vector<std::uint64_t> out(runs.size());
+  kernels.checksum({runs, out}, x);
+  return out;
+}
+
+void copy_and_verify(moving& m, const gpu::kernel_table& kernels, gpu::executor& x, error& status) {
   auto begin = std::chrono::steady_clock::now();
-  for (const auto& x : m.copies) {
-    auto sent = XXH3_64bits(x.from.data(), x.from.bytes());
-    std::memcpy(x.to.data(), x.from.data(), x.from.bytes());
-    if (XXH3_64bits(x.to.data(), x.to.bytes()) == sent)
-      continue;
+  std::vector<gpu::copy_item> items;
+  for (std::size_t i = 0; i < m.from.size(); ++i)
+    items.push_back({m.from[i].data(), m.to[i].data(), m.from[i].bytes()});
+  const auto sent = checksums(m.from, kernels, x);
+  kernels.copy(items, x);
+  const auto arrived = checksums(m.to, kernels, x);
+  if (const auto bad = std::ranges::mismatch(sent, arrived); bad.in1 != sent.end()) {
+    const auto i = static_cast<std::size_t>(bad.in1 - sent.begin());
     status = {errc::corrupt_page, fmt::format("a page of {} bytes did not arrive as it was sent; "
                                               "the original is kept",
-                                              x.from.bytes())};
+                                              m.from[i].bytes())};
     return;
   }
   m.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -106,9 +117,12 @@ caf::result<move_done> move(self_pointer self, const move_work& w) {
     self->state.probe->failed(path, e.code);
     owed.deliver(to_caf(e));
   };
+  auto& target = s.context->devices[w.target.value];
   s.jobs.launch(
-    self, *s.context->devices[w.target.value].copy,
-    [m](gpu::executor&, error& status) { copy_and_verify(*m, status); },
+    self, *target.copy,
+    [m, &kernels = target.device->kernels()](gpu::executor& x, error& status) {
+      copy_and_verify(*m, kernels, x, status);
+    },
     [self, m, owed, fail]() mutable {
       auto& context = *self->state.context;
       self->state.probe->transferred(path, m->bytes, m->seconds);

@@ -175,6 +175,22 @@ struct audit_args {
   double* output_error = nullptr;    ///< out: ||out - full_out|| / ||full_out||
 };
 
+// -- copies -------------------------------------------------------------------------------------
+
+/// One run of bytes that goes elsewhere: on this device, or to it from another of the same backend.
+struct copy_item {
+  const std::byte* from = nullptr;
+  std::byte* to = nullptr;
+  std::size_t bytes = 0;
+};
+
+/// Hashes runs of bytes, to tell whether a copy arrived as it was sent. Hashes of one backend
+/// compare with each other only.
+struct checksum_args {
+  std::span<const std::span<const std::byte>> runs;
+  std::span<std::uint64_t> out; ///< one per run
+};
+
 /// One backend's implementations. All pointers are set.
 struct kernel_table {
   void (*append)(const append_args&, executor&) noexcept = nullptr;
@@ -186,6 +202,8 @@ struct kernel_table {
   void (*merge)(const merge_args&, executor&) noexcept = nullptr;
   void (*page_mass)(const page_mass_args&, executor&) noexcept = nullptr;
   void (*audit)(const audit_args&, executor&) noexcept = nullptr;
+  void (*copy)(std::span<const copy_item>, executor&) noexcept = nullptr;
+  void (*checksum)(const checksum_args&, executor&) noexcept = nullptr;
 };
 
 } // namespace pikv::gpu

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Appends: reserve slots for the whole batch, then write them on the compute stream.
-#include <cstring>
-
 #include <fmt/format.h>
 
 #include <pikv/actors/shard_owner/state.hpp>
@@ -30,7 +28,7 @@ struct append_job {
   gpu::append_args args;
   std::vector<gpu::append_target> targets;
   std::vector<gpu::block> blocks; // keeps the pages alive
-  std::vector<new_page> copies;
+  std::vector<gpu::copy_item> copies;
   std::vector<std::shared_ptr<std::atomic<bool>>> broken;
 };
 
@@ -146,8 +144,10 @@ void shard_owner_state::commit(append_plan plan, promise<ack_atom> p) {
         view.data = next->block.data();
         view.first_position = geometry_.first_position(place.page);
         view.stored = context_->raw;
-        if (next->copy_of)
-          job->copies.push_back(std::move(*next));
+        if (next->copy_of) {
+          job->copies.push_back({next->copy_of.data(), next->block.data(), next->block.bytes()});
+          job->blocks.push_back(next->copy_of);
+        }
         ++next;
       }
       auto& block = window.memory.back().data;
@@ -177,8 +177,7 @@ void shard_owner_state::commit(append_plan plan, promise<ack_atom> p) {
         status = {errc::cancelled, "the append ended before its rows were read"};
         return;
       }
-      for (auto& c : job->copies)
-        std::memcpy(c.block.data(), c.copy_of.data(), c.copy_of.bytes());
+      kernels.copy(job->copies, x);
       job->args = {context->dims, context->raw, pin.buffers().k, pin.buffers().v, job->targets};
       kernels.append(job->args, x);
     },

@@ -35,6 +35,8 @@ const kernel_table& host_kernels() noexcept {
       .merge = detail::host_merge,
       .page_mass = detail::host_page_mass,
       .audit = detail::host_audit,
+      .copy = detail::host_copy,
+      .checksum = detail::host_checksum,
   };
   return table;
 }

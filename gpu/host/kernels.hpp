@@ -3,6 +3,7 @@
 /// The host backend's kernels: portable SIMD whose instruction set is chosen at run time.
 #pragma once
 
+#include <span>
 #include <string_view>
 
 #include <pikv/gpu/kernels.hpp>
@@ -27,6 +28,8 @@ void host_attend(const attend_args& args, executor& exec) noexcept;
 void host_merge(const merge_args& args, executor& exec) noexcept;
 void host_page_mass(const page_mass_args& args, executor& exec) noexcept;
 void host_audit(const audit_args& args, executor& exec) noexcept;
+void host_copy(std::span<const copy_item> items, executor& exec) noexcept;
+void host_checksum(const checksum_args& args, executor& exec) noexcept;
 
 } // namespace detail
 } // namespace pikv::gpu
