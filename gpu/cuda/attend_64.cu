@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pikv/gpu/cuda/attend_kernel.cuh>
+
+namespace pikv::gpu::cuda {
+
+attend_function attend_kernel_64(std::uint32_t page_tokens, std::uint32_t column_tiles) {
+  return column_tiles == 1 ? kernel_for_page<64, 1>(page_tokens)
+                           : kernel_for_page<64, 2>(page_tokens);
+}
+
+} // namespace pikv::gpu::cuda

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// A warp that computes: takes tiles of a segment from the ring and keeps the partial attention of
+/// its share of them in registers.
+#pragma once
+
+#include <pikv/gpu/cuda/attend_fragments.cuh>
+#include <pikv/gpu/cuda/attend_page_lse.cuh>
+
+namespace pikv::gpu::cuda {
+
+/// Partial attention over the tiles of one warp, columns = (row, head of the group). A lane's
+/// columns are 8n + 2t and 8n + 2t + 1. Logits are in units of log 2.
+template <int HeadDim, int ColumnTiles>
+struct attend_state {
+  static constexpr int row_tiles = HeadDim / 16;
+  float out[ColumnTiles][row_tiles][4]; ///< O^T: rows g, g + 8; columns 2t, 2t + 1
+  float top[ColumnTiles][2];            ///< reference; the same in all lanes of a column
+  float sum[ColumnTiles][2];            ///< of the lane's own tokens' weights
+
+  __device__ void reset() {
+    #pragma unroll
+    for (int n = 0; n < ColumnTiles; ++n) {
+      #pragma unroll
+      for (int m = 0; m < row_tiles; ++m)
+        #pragma unroll
+        for (int i = 0; i < 4; ++i)
+          out[n][m][i] = 0;
+      #pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        top[n][c] = -INFINITY;
+        sum[n][c] = 0;
+      }
+    }
+  }
+};
+
+template <int HeadDim, int PageTokens, int ColumnTiles>
+class attend_consumer {
+public:
+  using state = attend_state<HeadDim, ColumnTiles>;
+  static constexpr int row_tiles = HeadDim / 16;
+  static constexpr int steps = HeadDim / 16;
+  static constexpr std::uint32_t page_chunks = PageTokens / 8;
+
+  __device__ attend_consumer(const attend_kernel_args& args) : args_(args) {}
+
+  __device__ void begin(const attend_segment& s) {
+    segment_ = &s;
+    queries_ = form::f32;
+    acc.reset();
+  }
+
+  /// Adds one tile to the state.
+  __device__ void add(const attend_tile_info& info) {
+    if (args_.launch.page_lse != nullptr)
+      clear_unread_pages(args_, *segment_, info, attend_tile_tokens / PageTokens);
+    const std::uint32_t forms = info.forms;
+    const bool single = (forms & (forms - 1)) == 0;
+    add_pages<form::bf16>(info, forms, single);
+    add_pages<form::f16>(info, forms, single);
+    add_pages<form::fp8>(info, forms, single);
+    add_pages<form::int8>(info, forms, single);
+    add_pages<form::int4>(info, forms, single);
+    if ((forms & 1U << static_cast<std::uint32_t>(form::f32)) != 0)
+      poison();
+  }
+
+  state acc;
+
+private:
+  using scores = float[ColumnTiles][4][4]; // S^T: row tiles of 16 tokens, fragment
+
+  template <form F>
+  __device__ void add_pages(const attend_tile_info& info, std::uint32_t forms, bool single) {
+    if ((forms & 1U << static_cast<std::uint32_t>(F)) == 0)
+      return;
+    if (queries_ != query_class<F>())
+      load_queries<F>();
+    if (info.whole && single)
+      add_form<F, false>(info);
+    else
+      add_form<F, true>(info);
+  }
+
+  __device__ void poison() {
+    #pragma unroll
+    for (int n = 0; n < ColumnTiles; ++n)
+      acc.sum[n][0] = acc.sum[n][1] = NAN;
+  }
+
+  /// Forms of one class use the same query operands.
+  template <form F>
+  __device__ static constexpr form query_class() {
+    return form_traits<F>::raw ? F : form::int8;
+  }
+
+  template <form F>
+  __device__ void load_queries() {
+    queries_ = query_class<F>();
+    const std::uint32_t g = threadIdx.x % 32 / 4;
+    const std::uint32_t t = threadIdx.x % 4;
+    const tensor_ref& q = args_.launch.q;
+    #pragma unroll
+    for (int n = 0; n < ColumnTiles; ++n) {
+      const std::uint32_t column = 8 * n + g;
+      const bool valid = column < segment_->rows * args_.group;
+      const std::uint64_t row = segment_->row_begin + column / args_.group;
+      const std::uint64_t head = segment_->kv_head * args_.group + column % args_.group;
+      const std::uint64_t at = row * q.row_stride + head * q.head_stride;
+      with_dtype(q.type, [&](auto tag) {
+        const auto* from = reinterpret_cast<const decltype(tag)*>(q.data) + at;
+        #pragma unroll
+        for (int s = 0; s < steps; ++s)
+          #pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            const float x = valid ? to_f32(from[k_channel<F>(s, t, 2 * i)]) : 0.0F;
+            const float y = valid ? to_f32(from[k_channel<F>(s, t, 2 * i + 1)]) : 0.0F;
+            query_[n][s][i] = form_traits<F>::bf16 ? pack_bf16(x, y) : pack_f16(x, y);
+          }
+      });
+    }
+  }
+
+  /// How many of a page's slots each of the lane's columns reads: those at or before its position.
+  template <form F>
+  __device__ void count_slots(const attend_tile_info& info, std::uint32_t page,
+                              std::uint32_t (&count)[ColumnTiles][2]) const {
+    const std::uint32_t tokens = info.stored[page] == F ? info.tokens[page] : 0;
+    const std::uint32_t first = info.first[page];
+    #pragma unroll
+    for (int n = 0; n < ColumnTiles; ++n)
+      #pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        const std::uint32_t column = 8 * n + threadIdx.x % 4 * 2 + c;
+        const std::uint32_t position = segment_->position + column / args_.group;
+        count[n][c] = first > position ? 0 : min(tokens, position - first + 1);
+      }
+  }
+
+  template <form F, bool Masked>
+  __device__ void add_form(const attend_tile_info& info) {
+    const std::uint32_t chunk = threadIdx.x % 32 / 4;
+    const std::uint32_t page = chunk / page_chunks;
+    const attend_form_layout& layout = args_.layouts[static_cast<std::uint32_t>(F)];
+    scores s;
+    multiply_keys<F>(k_tile<F, HeadDim, PageTokens>(info.base[page], layout, chunk % page_chunks),
+                     s);
+    float k_scale = args_.scale_log2;
+    float v_scale = 1;
+    if constexpr (form_traits<F>::fp8) {
+      if (!Masked || (info.stored[page] == F && info.tokens[page] > 0)) {
+        k_scale *= __uint_as_float(load_shared_u32(info.base[page] + layout.k_scale_offset));
+        v_scale = __uint_as_float(load_shared_u32(info.base[page] + layout.v_scale_offset));
+      }
+    }
+    // The weight of a token takes V's scale: exp2(logit + log2 scale). Weights stay at most 1
+    // below the reference, and V needs no multiplication.
+    const float shift = form_traits<F>::fp8 ? __log2f(v_scale) : 0.0F;
+    #pragma unroll
+    for (int n = 0; n < ColumnTiles; ++n)
+      #pragma unroll
+      for (int m = 0; m < 4; ++m)
+        #pragma unroll
+        for (int i = 0; i < 4; ++i)
+          s[n][m][i] = form_traits<F>::fp8 ? fmaf(s[n][m][i], k_scale, shift)
+                                           : s[n][m][i] * k_scale;
+    if constexpr (Masked)
+      mask<F>(info, page, chunk % page_chunks, s);
+    if (args_.launch.page_lse != nullptr)
+      write_page_lse<page_chunks>(args_, *segment_, info, page,
+                                  info.stored[page] == F && info.tokens[page] > 0, shift, s);
+    weigh(s, form_traits<F>::fp8 ? 1 / v_scale : 1.0F);
+    multiply_values<F, Masked>(info, layout, s);
+  }
+
+  template <form F>
+  __device__ void multiply_keys(const k_tile<F, HeadDim, PageTokens>& k, scores& s) const {
+    #pragma unroll
+    for (int n = 0; n < ColumnTiles; ++n)
+      #pragma unroll
+      for (int m = 0; m < 4; ++m)
+        #pragma unroll
+        for (int i = 0; i < 4; ++i)
+          s[n][m][i] = 0;
+    #pragma unroll
+    for (int step = 0; step < steps; ++step) {
+      std::uint32_t a[4][4];
+      k.load(step, a);
+      #pragma unroll
+      for (int m = 0; m < 4; ++m)
+        #pragma unroll
+        for (int n = 0; n < ColumnTiles; ++n)
+          multiply_add<form_traits<F>::bf16>(s[n][m], a[m], query_[n][step]);
+    }
+  }
+
+  template <form F>
+  __device__ void mask(const attend_tile_info& info, std::uint32_t page, std::uint32_t chunk,
+                       scores& s) const {
+    std::uint32_t count[ColumnTiles][2];
+    count_slots<F>(info, page, count);
+    #pragma unroll
+    for (int n = 0; n < ColumnTiles; ++n)
+      #pragma unroll
+      for (int m = 0; m < 4; ++m)
+        #pragma unroll
+        for (int i = 0; i < 4; ++i)
+          if (slot_of<F, PageTokens>(chunk, 2 * m + i / 2) >= count[n][i % 2])
+            s[n][m][i] = -INFINITY;
+  }
+
+  /// Turns logits into weights relative to the columns' references, after raising these.
+  __device__ void weigh(scores& s, float sum_factor) {
+    #pragma unroll
+    for (int n = 0; n < ColumnTiles; ++n) {
+      float top[2] = {acc.top[n][0], acc.top[n][1]};
+      #pragma unroll
+      for (int m = 0; m < 4; ++m)
+        #pragma unroll
+        for (int i = 0; i < 4; ++i)
+          top[i % 2] = fmaxf(top[i % 2], s[n][m][i]);
+      #pragma unroll
+      for (int c = 0; c < 2; ++c)
+        #pragma unroll
+        for (int step = 4; step < 32; step *= 2)
+          top[c] = fmaxf(top[c], __shfl_xor_sync(~0U, top[c], step));
+      if (__any_sync(~0U, top[0] > acc.top[n][0] || top[1] > acc.top[n][1]))
+        raise(n, top);
+      float sum[2] = {0, 0};
+      #pragma unroll
+      for (int m = 0; m < 4; ++m)
+        #pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const float reference = top[i % 2] == -INFINITY ? 0.0F : top[i % 2];
+          s[n][m][i] = exp2_fast(s[n][m][i] - reference);
+          sum[i % 2] += s[n][m][i];
+        }
+      #pragma unroll
+      for (int c = 0; c < 2; ++c)
+        acc.sum[n][c] = fmaf(sum[c], sum_factor, acc.sum[n][c]);
+    }
+  }
+
+  __device__ void raise(int n, const float (&top)[2]) {
+    float factor[2];
+    #pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      factor[c] = top[c] == -INFINITY ? 1.0F : exp2_fast(acc.top[n][c] - top[c]);
+      acc.top[n][c] = top[c];
+      acc.sum[n][c] *= factor[c];
+    }
+    #pragma unroll
+    for (int m = 0; m < row_tiles; ++m)
+      #pragma unroll
+      for (int i = 0; i < 4; ++i)
+        acc.out[n][m][i] *= factor[i % 2];
+  }
+
+  template <form F, bool Masked>
+  __device__ void multiply_values(const attend_tile_info& info, const attend_form_layout& layout,
+                                  const scores& s) {
+    const std::uint32_t chunk = threadIdx.x % 4 * 2;
+    const std::uint32_t page_a = chunk / page_chunks;
+    const std::uint32_t page_b = (chunk + 1) / page_chunks;
+    const v_tile<F, HeadDim, PageTokens> v(info.base[page_a], info.base[page_b], layout);
+    std::uint32_t tokens_a = 0, tokens_b = 0;
+    if constexpr (Masked) {
+      tokens_a = info.stored[page_a] == F ? info.tokens[page_a] : 0;
+      tokens_b = info.stored[page_b] == F ? info.tokens[page_b] : 0;
+    }
+    #pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      std::uint32_t x[2][row_tiles][2];
+      #pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        v.load(2 * j + i, x[i]);
+        if constexpr (Masked)
+          clear_unfilled<F>(chunk, 2 * j + i, tokens_a, tokens_b, x[i]);
+      }
+      #pragma unroll
+      for (int n = 0; n < ColumnTiles; ++n) {
+        const float(&w)[4] = s[n][j];
+        constexpr bool bf16 = form_traits<F>::bf16;
+        const std::uint32_t b[2] = {
+            transpose_8x8(bf16 ? pack_bf16(w[0], w[1]) : pack_f16(w[0], w[1])),
+            transpose_8x8(bf16 ? pack_bf16(w[2], w[3]) : pack_f16(w[2], w[3]))};
+        #pragma unroll
+        for (int m = 0; m < row_tiles; ++m) {
+          const std::uint32_t a[4] = {x[0][m][0], x[0][m][1], x[1][m][0], x[1][m][1]};
+          multiply_add<bf16>(acc.out[n][m], a, b);
+        }
+      }
+    }
+  }
+
+  /// Slots that hold no token may hold NaN, which a weight of 0 would not cancel.
+  template <form F>
+  __device__ static void clear_unfilled(std::uint32_t chunk, int i, std::uint32_t tokens_a,
+                                        std::uint32_t tokens_b, std::uint32_t (&x)[row_tiles][2]) {
+    const std::uint32_t in_page = chunk % page_chunks;
+    const std::uint32_t slot_b = page_chunks == 1 ? 0 : in_page + 1;
+    const std::uint32_t keep =
+        (slot_of<F, PageTokens>(in_page, i) < tokens_a ? 0x0000FFFFU : 0U)
+        | (slot_of<F, PageTokens>(slot_b, i) < tokens_b ? 0xFFFF0000U : 0U);
+    #pragma unroll
+    for (int m = 0; m < row_tiles; ++m)
+      #pragma unroll
+      for (int r = 0; r < 2; ++r)
+        x[m][r] &= keep;
+  }
+
+  const attend_kernel_args& args_;
+  const attend_segment* segment_ = nullptr;
+  form queries_ = form::f32; ///< class of the queries held; f32: none
+  std::uint32_t query_[ColumnTiles][steps][2];
+};
+
+} // namespace pikv::gpu::cuda

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// The attention kernel of one head dim, and its launch.
+#pragma once
+
+#include <pikv/gpu/cuda/attend_merge.cuh>
+#include <pikv/gpu/cuda/attend_producer.cuh>
+#include <pikv/gpu/cuda/status.hpp>
+
+namespace pikv::gpu::cuda {
+
+__device__ inline void init_barriers(attend_shared& shared) {
+  if (threadIdx.x < attend_tune.ring_slots) {
+    barrier_init(&shared.full[threadIdx.x], copy_arrivals);
+    barrier_init(&shared.empty[threadIdx.x], 1);
+  }
+  if (threadIdx.x < attend_tune.segments) {
+    barrier_init(&shared.segment_full[threadIdx.x], 1);
+    barrier_init(&shared.segment_empty[threadIdx.x], consumer_warps());
+  }
+#if __CUDA_ARCH__ >= 900
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+}
+
+/// A consumer warp's life: segment after segment, and in turn with the others a tile of each.
+template <int HeadDim, int PageTokens, int ColumnTiles>
+__device__ void consume(const attend_kernel_args& args, attend_shared& shared, float* warps) {
+  attend_consumer<HeadDim, PageTokens, ColumnTiles> consumer(args);
+  attend_merger<HeadDim, ColumnTiles> merger(args, shared, warps);
+  const std::uint32_t warp = threadIdx.x / 32;
+  std::uint32_t next = warp; // of the block's tiles
+  std::uint32_t done = 0;    // tiles of earlier segments
+  for (std::uint32_t i = 0;; ++i) {
+    const std::uint32_t at = i % attend_tune.segments;
+    barrier_wait(&shared.segment_full[at], i / attend_tune.segments % 2);
+    const attend_segment& s = shared.segments[at];
+    const std::uint32_t end = done + s.tiles;
+    if (end == done)
+      return;
+    consumer.begin(s);
+    for (; next < end; next += consumer_warps()) {
+      const std::uint32_t slot = next % attend_tune.ring_slots;
+      barrier_wait(&shared.full[slot], next / attend_tune.ring_slots % 2);
+      consumer.add(shared.tiles[slot]);
+      __syncwarp();
+      if (threadIdx.x % 32 == 0)
+        barrier_arrive(&shared.empty[slot]);
+    }
+    if (args.launch.page_lse != nullptr && warp == 0 && s.first_tile + s.tiles == s.run_tiles)
+      clear_page_lse(args, s, s.unread_from, s.settled_count);
+    merger.finish(s, consumer.acc);
+    if (threadIdx.x % 32 == 0)
+      barrier_arrive(&shared.segment_empty[at]);
+    done = end;
+  }
+}
+
+template <int HeadDim, int PageTokens, int ColumnTiles>
+__global__ void
+__launch_bounds__(32 * (1 + (ColumnTiles == 1 ? attend_tune.narrow_warps : attend_tune.wide_warps)),
+                  1)
+    attend_kernel(const __grid_constant__ attend_kernel_args args) {
+  extern __shared__ __align__(128) std::byte memory[];
+  auto& shared = *reinterpret_cast<attend_shared*>(memory);
+  init_barriers(shared);
+  find_range(args, PageTokens, shared.scratch, shared.range); // ends with a barrier
+  if (shared.range.begin == shared.range.end)
+    return;
+  if (threadIdx.x / 32 == consumer_warps()) {
+    attend_producer<PageTokens>(args, shared,
+                                shared_address(memory) + ring_offset(consumer_warps(), args.columns, HeadDim))
+        .run();
+  } else {
+    consume<HeadDim, PageTokens, ColumnTiles>(args, shared,
+                                              reinterpret_cast<float*>(memory + merge_offset()));
+  }
+}
+
+using attend_function = void (*)(attend_kernel_args);
+
+template <int HeadDim, int ColumnTiles>
+attend_function kernel_for_page(std::uint32_t page_tokens) {
+  switch (page_tokens) {
+  case 8: return attend_kernel<HeadDim, 8, ColumnTiles>;
+  case 16: return attend_kernel<HeadDim, 16, ColumnTiles>;
+  case 32: return attend_kernel<HeadDim, 32, ColumnTiles>;
+  case 64: return attend_kernel<HeadDim, 64, ColumnTiles>;
+  default: return nullptr;
+  }
+}
+
+/// Null where there is no such kernel.
+attend_function attend_kernel_32(std::uint32_t page_tokens, std::uint32_t column_tiles);
+attend_function attend_kernel_64(std::uint32_t page_tokens, std::uint32_t column_tiles);
+attend_function attend_kernel_128(std::uint32_t page_tokens, std::uint32_t column_tiles);
+
+} // namespace pikv::gpu::cuda

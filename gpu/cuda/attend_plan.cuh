@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// What each block of an attention launch reads.
+///
+/// A unit is what shares one page list: a sequence, or with a selection a (row, scope). It counts
+/// once for every sub-unit (KV head, tile of rows), and each of those is a run of tiles of 64
+/// tokens. All runs laid end to end are cut into equal ranges, one for each block; the part of a
+/// run inside a range is a segment.
+#pragma once
+
+#include <pikv/gpu/cuda/attend.hpp>
+#include <pikv/gpu/cuda/attend_tuning.cuh>
+
+namespace pikv::gpu::cuda {
+
+struct attend_form_layout {
+  std::uint32_t v_offset;
+  std::uint32_t k_scale_offset;
+  std::uint32_t v_scale_offset;
+  std::uint32_t head_bytes;
+};
+
+struct attend_kernel_args {
+  attend_launch launch;
+  float scale_log2;         ///< scale * log2(e)
+  std::uint32_t group;      ///< query heads of a KV head
+  std::uint32_t tile_rows;  ///< rows of a tile of rows
+  std::uint32_t columns;    ///< tile_rows * group
+  std::uint32_t ring_bytes;
+  attend_form_layout layouts[form_count];
+  std::uint32_t* counters; ///< `[blocks]`: arrivals at the run that begins in a block; rest at 0
+  float* partial_out;      ///< `[blocks, 2, columns, head_dim]`, not yet divided by its sum
+  float* partial_stats;    ///< `[blocks, 2, columns, 2]`: reference (log2), sum of weights
+};
+
+/// One unit, and how its page list is found.
+struct attend_unit {
+  const page_view* settled;
+  const page_view* window;
+  const std::uint32_t* list;
+  std::uint32_t list_count; ///< entries below `always`
+  std::uint32_t always;
+  std::uint32_t settled_count;
+  std::uint32_t pages; ///< list, settled pages from `always` on, window
+  std::uint32_t tiles; ///< of one sub-unit, at least 1
+  std::uint32_t subs;
+  std::uint32_t row_tiles;
+  std::uint32_t row_begin;
+  std::uint32_t row_count;
+  std::uint32_t position; ///< of the first row
+  std::uint32_t first_head;
+  std::uint64_t page_lse; ///< offset of the first row's block
+};
+
+__device__ __forceinline__ std::uint32_t unit_count(const attend_kernel_args& a) {
+  const attend_launch& x = a.launch;
+  return x.selected ? x.rows * x.selection.scopes : x.sequence_count;
+}
+
+/// Entries of an ascending list that are below `limit`; lists are expected to end below it.
+__device__ inline std::uint32_t entries_below(const std::uint32_t* list, std::uint32_t count,
+                                              std::uint32_t limit) {
+  if (count == 0 || list[count - 1] < limit)
+    return count;
+  std::uint32_t low = 0;
+  while (low < count) {
+    const std::uint32_t middle = (low + count) / 2;
+    if (list[middle] < limit)
+      low = middle + 1;
+    else
+      count = middle;
+  }
+  return low;
+}
+
+__device__ inline attend_unit load_unit(const attend_kernel_args& a, std::uint32_t index,
+                                        std::uint32_t page_tokens) {
+  const attend_launch& x = a.launch;
+  const attend_selection& sel = x.selection;
+  const std::uint32_t row = x.selected ? index / sel.scopes : 0;
+  const attend_sequence& s = x.sequences[x.selected ? sel.row_sequence[row] : index];
+  attend_unit u{};
+  u.settled = s.settled;
+  u.window = s.window;
+  u.settled_count = s.settled_count;
+  u.position = s.first_position;
+  u.page_lse = s.page_lse_offset;
+  if (x.selected) {
+    const std::uint32_t begin = sel.offsets[index];
+    u.list = sel.pages + begin;
+    u.always = min(sel.always_from[row], s.settled_count);
+    u.list_count = entries_below(u.list, sel.offsets[index + 1] - begin, u.always);
+    u.row_begin = row;
+    u.row_count = 1;
+    u.position += row - s.row_begin;
+    u.page_lse += std::uint64_t{row - s.row_begin} * x.dims.query_heads * s.settled_count;
+    u.first_head = sel.scopes == 1 ? 0 : index % sel.scopes;
+    u.subs = x.dims.kv_heads / sel.scopes;
+    u.row_tiles = 1;
+  } else {
+    u.row_begin = s.row_begin;
+    u.row_count = s.row_count;
+    u.row_tiles = (s.row_count + a.tile_rows - 1) / a.tile_rows;
+    u.subs = x.dims.kv_heads * u.row_tiles;
+  }
+  u.pages = u.list_count + u.settled_count - u.always + s.window_count;
+  const std::uint32_t tile_pages = attend_tile_tokens / page_tokens;
+  u.tiles = max(1U, (u.pages + tile_pages - 1) / tile_pages);
+  return u;
+}
+
+/// A block's share of the tiles, and where it begins.
+struct attend_range {
+  std::uint64_t total; ///< tiles of the launch
+  std::uint64_t begin, end;
+  std::uint64_t unit_begin; ///< first tile of `unit`
+  std::uint32_t unit;       ///< that holds `begin`
+};
+
+__device__ __forceinline__ std::uint64_t range_begin(std::uint64_t total, std::uint32_t block) {
+  return total * block / gridDim.x;
+}
+
+/// The block that reads tile `tile`.
+__device__ __forceinline__ std::uint32_t block_of_tile(std::uint64_t total, std::uint64_t tile) {
+  return static_cast<std::uint32_t>(((tile + 1) * gridDim.x - 1) / total);
+}
+
+/// Sum over the block of `x`, and of the threads before this one. `scratch`: one for each warp.
+__device__ inline std::uint64_t block_scan(std::uint64_t x, std::uint64_t* scratch,
+                                           std::uint64_t& before) {
+  const std::uint32_t lane = threadIdx.x % 32;
+  const std::uint32_t warp = threadIdx.x / 32;
+  std::uint64_t sum = x;
+  for (std::uint32_t step = 1; step < 32; step *= 2) {
+    const std::uint64_t other = __shfl_up_sync(~0U, sum, step);
+    sum += lane >= step ? other : 0;
+  }
+  __syncthreads();
+  if (lane == 31)
+    scratch[warp] = sum;
+  __syncthreads();
+  std::uint64_t total = 0;
+  before = sum - x;
+  for (std::uint32_t w = 0; w < blockDim.x / 32; ++w) {
+    before += w < warp ? scratch[w] : 0;
+    total += scratch[w];
+  }
+  return total;
+}
+
+/// Finds the calling block's range. Called by all threads; `found` is shared memory.
+__device__ inline void find_range(const attend_kernel_args& a, std::uint32_t page_tokens,
+                                  std::uint64_t* scratch, attend_range& found) {
+  const std::uint32_t units = unit_count(a);
+  const auto work = [&](std::uint32_t i) -> std::uint64_t {
+    if (i >= units)
+      return 0;
+    const attend_unit u = load_unit(a, i, page_tokens);
+    return std::uint64_t{u.tiles} * u.subs;
+  };
+  const std::uint64_t first = work(threadIdx.x);
+  std::uint64_t sum = first;
+  for (std::uint32_t i = threadIdx.x + blockDim.x; i < units; i += blockDim.x)
+    sum += work(i);
+  std::uint64_t before = 0;
+  const std::uint64_t total = block_scan(sum, scratch, before);
+  const std::uint64_t begin = range_begin(total, blockIdx.x);
+  std::uint64_t done = 0;
+  if (threadIdx.x == 0) {
+    found.total = total;
+    found.begin = begin;
+    found.end = range_begin(total, blockIdx.x + 1);
+  }
+  for (std::uint32_t base = 0; base < units && done <= begin; base += blockDim.x) {
+    const std::uint64_t mine = base == 0 ? first : work(base + threadIdx.x);
+    const std::uint64_t chunk =
+        units <= blockDim.x ? total : block_scan(mine, scratch, before);
+    if (begin >= done + before && begin < done + before + mine) {
+      found.unit = base + threadIdx.x;
+      found.unit_begin = done + before;
+    }
+    done += chunk;
+  }
+  __syncthreads();
+}
+
+} // namespace pikv::gpu::cuda

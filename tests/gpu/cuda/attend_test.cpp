@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "gpu/cuda/attend_problem.hpp"
+
+namespace pikv {
+namespace {
+
+using test::attend_options;
+using test::attend_problem;
+
+class cuda_attend : public testing::Test {
+protected:
+  void SetUp() override {
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0)
+      GTEST_SKIP() << "no CUDA device here";
+  }
+};
+
+/// Share of the output's norm that may be wrong: rounding of q, of the weights and of the output
+/// to 8 bits (bf16) or 11.
+double tolerance_of(const attend_options& o) {
+  bool bf16 = o.rows_type == dtype::bf16 || o.window_form == form::bf16;
+  for (const form x : o.forms)
+    bf16 |= x == form::bf16;
+  return bf16 ? 1.2e-2 : 2e-3;
+}
+
+void expect_near_log(double got, double want, double tolerance, const char* what) {
+  if (std::isinf(want)) {
+    EXPECT_EQ(got, want) << what;
+  } else {
+    EXPECT_NEAR(got, want, tolerance * std::max(1.0, std::abs(want))) << what;
+  }
+}
+
+void expect_row(const attend_problem& p, std::size_t s, std::size_t r, std::size_t h) {
+  const auto& seq = p.sequences[s];
+  const auto want = test::attend_row(p.args, seq, r, h);
+  const double tolerance = tolerance_of(p.options);
+  const std::size_t row = seq.row_begin + r;
+  double error = 0, norm = 0;
+  for (std::size_t c = 0; c < p.dims.head_dim; ++c) {
+    error += std::pow(test::tensor_value(p.out.ref, row, h, c) - want.out[c], 2);
+    norm += want.out[c] * want.out[c];
+  }
+  ASSERT_LE(std::sqrt(error), tolerance * std::sqrt(norm)) << "row " << row << " head " << h;
+  expect_near_log(p.lse[row * p.dims.query_heads + h], want.lse, tolerance, "lse");
+  for (std::size_t i = 0; p.options.page_lse && i < seq.settled.size(); ++i)
+    expect_near_log(p.page_lse[p.page_lse_offsets[s]
+                               + (r * p.dims.query_heads + h) * seq.settled.size() + i],
+                    want.page_lse[i], tolerance, "page lse");
+}
+
+void expect_matches_reference(const attend_problem& p) {
+  for (std::size_t s = 0; s < p.sequences.size(); ++s)
+    for (std::size_t r = 0; r < p.sequences[s].row_count; ++r)
+      for (std::size_t h = 0; h < p.dims.query_heads; ++h) {
+        expect_row(p, s, r, h);
+        if (testing::Test::HasFailure())
+          return;
+      }
+}
+
+void check(const attend_options& o, std::uint64_t seed) {
+  SCOPED_TRACE("seed " + std::to_string(seed) + " dim " + std::to_string(o.head_dim) + " page "
+               + std::to_string(o.page_tokens) + " group " + std::to_string(o.group) + " form "
+               + std::string(to_string(o.forms[0])));
+  attend_problem p(o, seed);
+  p.run();
+  expect_matches_reference(p);
+}
+
+const std::vector<form> stored_forms = {form::bf16, form::f16, form::fp8, form::int8, form::int4};
+
+/// The raw form beside pages of `x`; all f16 where nothing asks for bf16.
+form window_of(form x) { return x == form::bf16 ? form::bf16 : form::f16; }
+
+TEST_F(cuda_attend, matches_float64_for_every_form_page_size_and_head_dim) {
+  std::uint64_t seed = 1;
+  for (const form stored : stored_forms)
+    for (const std::uint32_t page_tokens : {8U, 16U, 32U, 64U})
+      for (const std::uint32_t dim : {32U, 64U, 128U})
+        check({.forms = {stored},
+               .window_form = window_of(stored),
+               .head_dim = dim,
+               .page_tokens = page_tokens,
+               .max_pages = 200 / page_tokens},
+              seed++);
+}
+
+TEST_F(cuda_attend, matches_float64_for_every_group) {
+  for (std::uint32_t group = 1; group <= 16; ++group)
+    for (const form stored : {form::bf16, form::int8})
+      check({.forms = {stored}, .window_form = window_of(stored), .head_dim = 64, .kv_heads = 3,
+             .group = group},
+            100 + group);
+}
+
+TEST_F(cuda_attend, rows_read_causally) {
+  for (const std::uint32_t group : {1U, 3U, 4U, 8U, 16U})
+    for (std::uint64_t seed = 0; seed < 4; ++seed)
+      check({.forms = {form::f16}, .window_form = form::f16, .group = group, .max_rows = 16,
+             .max_window = 4},
+            200 + 10 * group + seed);
+}
+
+TEST_F(cuda_attend, long_lists_are_split_over_blocks_and_merged) {
+  for (const std::uint32_t rows : {1U, 4U})
+    check({.forms = {form::f16}, .window_form = form::f16, .kv_heads = 1, .group = 2,
+           .sequences = 2, .min_pages = 1500, .max_pages = 2500, .max_rows = rows},
+          300 + rows);
+}
+
+TEST_F(cuda_attend, many_short_sequences_share_blocks) {
+  check({.forms = {form::f16}, .window_form = form::f16, .head_dim = 32, .sequences = 500,
+         .max_pages = 5, .max_rows = 2},
+        310);
+}
+
+TEST_F(cuda_attend, forms_may_be_mixed) {
+  for (const std::uint32_t page_tokens : {8U, 16U, 32U, 64U})
+    check({.forms = stored_forms, .page_tokens = page_tokens, .min_pages = 10, .max_pages = 40,
+           .max_rows = 3},
+          320 + page_tokens);
+}
+
+TEST_F(cuda_attend, selection_reads_exactly_its_pages) {
+  for (const std::uint32_t scopes : {1U, 4U})
+    for (const form stored : {form::f16, form::int4})
+      for (std::uint64_t seed = 0; seed < 3; ++seed)
+        check({.forms = {stored}, .window_form = form::f16, .head_dim = 64, .kv_heads = 4,
+               .max_pages = 60, .max_rows = 5, .scopes = scopes},
+              400 + seed);
+}
+
+TEST_F(cuda_attend, pages_that_are_gone_are_skipped) {
+  for (const form stored : stored_forms)
+    check({.forms = {stored}, .window_form = window_of(stored), .holes = true}, 500);
+}
+
+TEST_F(cuda_attend, page_lse_is_the_log_mass_of_each_page) {
+  for (const std::uint32_t page_tokens : {8U, 16U, 32U, 64U})
+    for (const std::uint32_t scopes : {0U, 1U, 2U})
+      for (const form stored : {form::f16, form::fp8, form::int4})
+        check({.forms = {stored}, .window_form = form::f16, .head_dim = 64,
+               .page_tokens = page_tokens, .max_rows = 4, .scopes = scopes, .holes = true,
+               .page_lse = true},
+              600 + page_tokens);
+}
+
+TEST_F(cuda_attend, page_lse_of_mixed_forms) {
+  check({.forms = stored_forms, .max_pages = 60, .max_rows = 2, .holes = true, .page_lse = true},
+        650);
+}
+
+TEST_F(cuda_attend, engine_types_and_layouts) {
+  for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16})
+    for (const layout order : {layout::nhd, layout::hnd})
+      check({.rows_type = type, .max_rows = 3, .order = order}, 700);
+}
+
+TEST_F(cuda_attend, reads_mapped_host_memory) {
+  for (const form stored : {form::bf16, form::int8})
+    check({.forms = {stored}, .mapped = true}, 710);
+}
+
+TEST_F(cuda_attend, rows_without_entries_are_zero_with_minus_infinity) {
+  attend_problem p({.sequences = 2, .max_pages = 0, .max_window = 0}, 7);
+  p.run();
+  for (const float x : p.lse)
+    EXPECT_EQ(x, -INFINITY);
+  for (std::size_t i = 0; i < p.rows * p.dims.query_heads * p.dims.head_dim; ++i)
+    EXPECT_EQ(test::element(p.out.ref.data, dtype::f32, i), 0.0);
+}
+
+TEST_F(cuda_attend, large_logits_do_not_overflow) {
+  for (const form stored : {form::f16, form::fp8})
+    for (std::uint64_t seed = 0; seed < 3; ++seed)
+      check({.forms = {stored}, .window_form = form::f16, .rows_type = dtype::f16, .sigma = 6},
+            720 + seed);
+}
+
+TEST_F(cuda_attend, pages_of_f32_give_nan_instead_of_wrong_values) {
+  attend_problem p({.forms = {form::f32}, .sequences = 1, .min_pages = 5, .max_pages = 9}, 730);
+  p.run();
+  for (std::size_t i = 0; i < p.rows * p.dims.query_heads * p.dims.head_dim; ++i)
+    EXPECT_TRUE(std::isnan(test::element(p.out.ref.data, dtype::f32, i)));
+}
+
+TEST_F(cuda_attend, repeated_launches_give_the_same_bits) {
+  attend_problem p({.sequences = 5, .max_pages = 700}, 740);
+  p.run();
+  const auto first = p.lse;
+  for (int i = 0; i < 20; ++i) {
+    p.run();
+    ASSERT_EQ(p.lse, first);
+  }
+  expect_matches_reference(p);
+}
+
+TEST_F(cuda_attend, a_captured_launch_follows_its_descriptors) {
+  attend_problem p({.sequences = 4, .min_pages = 50, .max_pages = 300}, 750);
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  ASSERT_TRUE(gpu::cuda::attend_prepare(p.dims).ok());
+  test::require(cudaStreamCreate(&stream), "stream");
+  test::require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
+  ASSERT_TRUE(gpu::cuda::attend(p.launch, stream).ok());
+  test::require(cudaStreamEndCapture(stream, &graph), "capture");
+  test::require(cudaGraphInstantiate(&exec, graph, 0), "instantiate");
+  for (int i = 0; i < 3; ++i) {
+    for (std::size_t s = 0; s < p.sequences.size(); ++s) {
+      const std::uint32_t fewer = p.descriptors[s].settled_count - 10;
+      p.descriptors[s].settled_count = fewer;
+      p.sequences[s].settled = p.sequences[s].settled.first(fewer);
+    }
+    test::require(cudaMemcpy(const_cast<gpu::cuda::attend_sequence*>(p.launch.sequences),
+                             p.descriptors.data(),
+                             p.descriptors.size() * sizeof(gpu::cuda::attend_sequence),
+                             cudaMemcpyDefault),
+                  "descriptors");
+    test::require(cudaGraphLaunch(exec, stream), "launch");
+    test::require(cudaStreamSynchronize(stream), "attend");
+    p.fetch();
+    expect_matches_reference(p);
+  }
+  cudaGraphExecDestroy(exec);
+  cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
+}
+
+/// Relative error of a plain attention whose queries, keys, values and weights are bf16.
+double plain_bf16_error(const attend_problem& p, std::size_t h) {
+  const auto& seq = p.sequences[0];
+  const auto want = test::attend_row(p.args, seq, 0, h);
+  const auto rounded = [](double x) {
+    const std::uint16_t bits = gpu::detail::bf16_from_f32(static_cast<float>(x));
+    return test::element(reinterpret_cast<const std::byte*>(&bits), dtype::bf16, 0);
+  };
+  std::vector<double> out(p.dims.head_dim);
+  double sum = 0;
+  const std::size_t head = h / p.dims.group();
+  for (const auto* list : {&seq.settled, &seq.window})
+    for (const gpu::page_view& page : *list)
+      for (std::size_t t = 0; t < page.tokens; ++t) {
+        double logit = 0;
+        for (std::size_t c = 0; c < p.dims.head_dim; ++c)
+          logit += rounded(test::tensor_value(p.args.q, 0, h, c))
+                   * test::stored_k(p.dims, page, head, t, c);
+        const double w = std::exp(logit * p.args.scale - want.lse);
+        sum += w;
+        for (std::size_t c = 0; c < p.dims.head_dim; ++c)
+          out[c] += rounded(w) * test::stored_v(p.dims, page, head, t, c);
+      }
+  double error = 0, norm = 0;
+  for (std::size_t c = 0; c < p.dims.head_dim; ++c) {
+    error += std::pow(rounded(out[c] / sum) - want.out[c], 2);
+    norm += want.out[c] * want.out[c];
+  }
+  return std::sqrt(error / norm);
+}
+
+TEST_F(cuda_attend, bf16_is_within_twice_a_plain_bf16_attention) {
+  attend_problem p({.rows_type = dtype::bf16, .sequences = 1, .min_pages = 100, .max_pages = 200},
+                   760);
+  p.run();
+  double mine = 0, plain = 0;
+  for (std::size_t h = 0; h < p.dims.query_heads; ++h) {
+    const auto want = test::attend_row(p.args, p.sequences[0], 0, h);
+    double error = 0, norm = 0;
+    for (std::size_t c = 0; c < p.dims.head_dim; ++c) {
+      error += std::pow(test::tensor_value(p.out.ref, 0, h, c) - want.out[c], 2);
+      norm += want.out[c] * want.out[c];
+    }
+    mine = std::max(mine, std::sqrt(error / norm));
+    plain = std::max(plain, plain_bf16_error(p, h));
+  }
+  EXPECT_LE(mine, 2 * plain + 0x1p-8);
+  RecordProperty("error", std::to_string(mine));
+  RecordProperty("plain_error", std::to_string(plain));
+}
+
+TEST_F(cuda_attend, fp8_keeps_its_accuracy_over_131072_tokens) {
+  attend_problem p({.forms = {form::fp8}, .window_form = form::f16, .kv_heads = 1, .group = 1,
+                    .page_tokens = 64, .sequences = 1, .min_pages = 2048, .max_pages = 2048},
+                   770);
+  p.run();
+  expect_matches_reference(p);
+}
+
+TEST_F(cuda_attend, shapes_without_a_kernel_are_refused) {
+  attend_problem p({.sequences = 1}, 780);
+  auto x = p.launch;
+  x.dims.head_dim = 96;
+  EXPECT_EQ(gpu::cuda::attend(x, nullptr).code(), errc::invalid_argument);
+  x = p.launch;
+  x.dims.page_tokens = 24;
+  EXPECT_EQ(gpu::cuda::attend(x, nullptr).code(), errc::invalid_argument);
+  x = p.launch;
+  x.dims.query_heads = 17 * x.dims.kv_heads;
+  EXPECT_EQ(gpu::cuda::attend(x, nullptr).code(), errc::invalid_argument);
+}
+
+} // namespace
+} // namespace pikv
