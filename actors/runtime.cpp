@@ -71,6 +71,8 @@ result<void> add_devices(cache_context& c) {
     auto made = gpu::make_device(s.backend, o);
     if (!made)
       return made.error();
+    if (auto r = (*made)->supports(c.dims, c.raw); !r)
+      return r.error();
     device_entry e;
     e.device = std::move(*made);
     e.compute = e.device->make_stream(gpu::stream_role::compute);

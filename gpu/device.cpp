@@ -7,6 +7,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#ifdef PIKV_WITH_CUDA
+#include <pikv/gpu/cuda/cuda_device.hpp>
+#endif
 #include <pikv/gpu/host/host_device.hpp>
 
 namespace pikv::gpu {
@@ -15,9 +18,24 @@ namespace {
 
 using factory = result<std::shared_ptr<device>> (*)(const device_options&);
 
-constexpr std::array backend_names = {std::string_view{"host"}};
-constexpr std::array<factory, backend_names.size()> factories = {
-    [](const device_options& x) { return make_host_device(x); }};
+struct backend {
+  std::string_view name;
+  factory make;
+};
+
+constexpr std::array table = {
+    backend{"host", [](const device_options& x) { return make_host_device(x); }},
+#ifdef PIKV_WITH_CUDA
+    backend{"cuda", [](const device_options& x) { return cuda::make_cuda_device(x); }},
+#endif
+};
+
+constexpr auto backend_names = [] {
+  std::array<std::string_view, table.size()> names;
+  for (std::size_t i = 0; i < table.size(); ++i)
+    names[i] = table[i].name;
+  return names;
+}();
 
 } // namespace
 
@@ -73,9 +91,9 @@ std::span<const std::string_view> backends() noexcept { return backend_names; }
 
 result<std::shared_ptr<device>> make_device(std::string_view backend,
                                             const device_options& options) {
-  for (std::size_t i = 0; i < backend_names.size(); ++i)
-    if (backend_names[i] == backend)
-      return factories[i](options);
+  for (const auto& x : table)
+    if (x.name == backend)
+      return x.make(options);
   return {errc::unsupported, fmt::format("no backend \"{}\" in this build; it has: {}", backend,
                                          fmt::join(backend_names, ", "))};
 }

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel table's operations on pages: append, summaries, codecs, copies.
+#include <algorithm>
+
+#include <cuda_runtime_api.h>
+
+#include <pikv/gpu/cuda/append.hpp>
+#include <pikv/gpu/cuda/checksum.hpp>
+#include <pikv/gpu/cuda/codec.hpp>
+#include <pikv/gpu/cuda/staging.hpp>
+#include <pikv/gpu/cuda/status.hpp>
+#include <pikv/gpu/cuda/summary.hpp>
+#include <pikv/gpu/cuda/table.hpp>
+
+namespace pikv::gpu::cuda::table {
+
+void append(const append_args& a, executor& x) noexcept {
+  guarded(x, [&](launch_queue& q) -> result<void> {
+    if (a.targets.empty())
+      return {};
+    std::uint32_t rows = 0;
+    for (const auto& t : a.targets)
+      rows = std::max(rows, t.row + 1);
+    append_launch launch{a.dims, a.stored,
+                         readable(q, a.k, rows, a.dims.kv_heads, a.dims.head_dim),
+                         readable(q, a.v, rows, a.dims.kv_heads, a.dims.head_dim),
+                         static_cast<std::uint32_t>(a.targets.size()), q.upload(a.targets)};
+    if (auto r = q.flush(); !r)
+      return r;
+    return cuda::append(launch, q.stream());
+  });
+}
+
+void summarise(const summarise_args& a, executor& x) noexcept {
+  guarded(x, [&](launch_queue& q) -> result<void> {
+    if (a.pages.empty())
+      return {};
+    summarise_launch launch{a.dims, a.parts, static_cast<std::uint32_t>(a.pages.size()),
+                            q.upload(a.pages), q.upload(a.out)};
+    if (auto r = q.flush(); !r)
+      return r;
+    return cuda::summarise(launch, q.stream());
+  });
+}
+
+void encode(const encode_args& a, executor& x) noexcept {
+  guarded(x, [&](launch_queue& q) -> result<void> {
+    if (a.pages.empty())
+      return {};
+    writable_array<codec_error> errors{q, a.errors.data(), a.errors.size()};
+    encode_launch launch{a.dims,           a.pages.front().stored,
+                         a.target,         static_cast<std::uint32_t>(a.pages.size()),
+                         q.upload(a.pages), q.upload(a.out),
+                         errors.device()};
+    if (auto r = q.flush(); !r)
+      return r;
+    if (auto r = cuda::encode(launch, q.stream()); !r)
+      return r;
+    return errors.bring_back();
+  });
+}
+
+void decode(const decode_args& a, executor& x) noexcept {
+  guarded(x, [&](launch_queue& q) -> result<void> {
+    if (a.pages.empty())
+      return {};
+    decode_launch launch{a.dims, a.target, static_cast<std::uint32_t>(a.pages.size()),
+                         q.upload(a.pages), q.upload(a.out)};
+    if (auto r = q.flush(); !r)
+      return r;
+    return cuda::decode(launch, q.stream());
+  });
+}
+
+void copy(std::span<const copy_item> items, executor& x) noexcept {
+  guarded(x, [&](launch_queue& q) -> result<void> {
+    if (items.empty())
+      return {};
+    if (auto r = q.flush(); !r) // from here on there is work to wait for
+      return r;
+    for (const auto& i : items)
+      PIKV_CUDA_TRY(cudaMemcpyAsync(i.to, i.from, i.bytes, cudaMemcpyDefault, q.stream()));
+    return {};
+  });
+}
+
+void checksum(const checksum_args& a, executor& x) noexcept {
+  guarded(x, [&](launch_queue& q) -> result<void> {
+    if (a.runs.empty())
+      return {};
+    std::vector<checksum_run> runs;
+    for (const auto& r : a.runs)
+      runs.push_back({r.data(), r.size()});
+    writable_array<std::uint64_t> out{q, a.out.data(), a.out.size()};
+    const auto* device_runs = q.upload(std::span<const checksum_run>{runs});
+    if (auto r = q.flush(); !r)
+      return r;
+    if (auto r = cuda::checksum(device_runs, static_cast<std::uint32_t>(runs.size()), out.device(),
+                                q.stream());
+        !r)
+      return r;
+    return out.bring_back();
+  });
+}
+
+} // namespace pikv::gpu::cuda::table
