@@ -46,14 +46,16 @@ attend_selection upload(launch_queue& q, const page_selection& s,
           q.upload(std::span<const std::uint32_t>{owner})};
 }
 
-const attend_sequence* upload(launch_queue& q, const attend_args& a) {
+/// `offsets`: of each sequence's block of scores or masses; empty where there are none.
+const attend_sequence* upload(launch_queue& q, std::span<const sequence_rows> sequences,
+                              std::span<const std::uint64_t> offsets) {
   std::vector<attend_sequence> list;
-  for (std::size_t i = 0; i < a.sequences.size(); ++i) {
-    const auto& s = a.sequences[i];
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    const auto& s = sequences[i];
     list.push_back({q.upload(s.settled), q.upload(s.window),
                     static_cast<std::uint32_t>(s.settled.size()),
                     static_cast<std::uint32_t>(s.window.size()), s.row_begin, s.row_count,
-                    s.first_position, a.page_lse != nullptr ? a.page_lse_offsets[i] : 0});
+                    s.first_position, offsets.empty() ? 0 : offsets[i]});
   }
   return q.upload(std::span<const attend_sequence>{list});
 }
@@ -73,15 +75,9 @@ std::size_t scores_of(std::span<const sequence_rows> sequences,
 void score(const score_args& a, executor& x) noexcept {
   guarded(x, [&](launch_queue& q) -> result<void> {
     const auto rows = rows_of(a.sequences);
-    std::vector<settled_rows> list;
     settled_bounds bounds{static_cast<std::uint32_t>(a.sequences.size()), rows.longest, 0};
-    for (std::size_t i = 0; i < a.sequences.size(); ++i) {
-      const auto& s = a.sequences[i];
-      const auto pages = static_cast<std::uint32_t>(s.settled.size());
-      bounds.pages = std::max(bounds.pages, pages);
-      list.push_back({q.upload(s.settled), a.offsets[i], pages, s.row_begin, s.row_count,
-                      s.first_position});
-    }
+    for (const auto& s : a.sequences)
+      bounds.pages = std::max(bounds.pages, static_cast<std::uint32_t>(s.settled.size()));
     if (rows.longest == 0 || bounds.pages == 0)
       return {};
     const auto floats = scores_of(a.sequences, a.offsets, a.dims.query_heads);
@@ -90,7 +86,7 @@ void score(const score_args& a, executor& x) noexcept {
                         a.kind,
                         a.scale,
                         readable(q, a.q, rows.end, a.dims.query_heads, a.dims.head_dim),
-                        q.upload(std::span<const settled_rows>{list}),
+                        upload(q, a.sequences, a.offsets),
                         bounds,
                         out.device()};
     if (auto r = q.flush(); !r)
@@ -119,7 +115,7 @@ void attend(const attend_args& a, executor& x) noexcept {
     launch.dims = d;
     launch.scale = a.scale;
     launch.q = readable(q, a.q, rows.end, d.query_heads, d.head_dim);
-    launch.sequences = upload(q, a);
+    launch.sequences = upload(q, a.sequences, a.page_lse_offsets);
     launch.sequence_count = static_cast<std::uint32_t>(a.sequences.size());
     launch.rows = rows.end;
     launch.max_sequence_rows = rows.longest;
