@@ -3,7 +3,7 @@
 // bytes. Pages lie scattered at random in a pool larger than the cache, and launches rotate among
 // disjoint sets of pages. Times are medians over replays of a graph of many launches.
 //
-//   gpu_attend_bench [--out result.json] [--forms bf16,int8] [--no-check]
+//   gpu_attend_bench [--out result.json] [--forms bf16,int8] [--shapes 8x32k,32x4k] [--no-check]
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -66,8 +66,8 @@ struct rotation {
 
 class bench_run {
 public:
-  explicit bench_run(bool check)
-      : check_(check), pool_(pool_bytes), sink_(64),
+  bench_run(bool check, std::string shapes)
+      : check_(check), shapes_(std::move(shapes)), pool_(pool_bytes), sink_(64),
         workspace_(gpu::cuda::attend_workspace_bytes().value()),
         q_(std::size_t{64} * 32 * 128 * 2), out_(std::size_t{64} * 32 * 128 * 4),
         lse_(std::size_t{64} * 32 * 4) {
@@ -85,7 +85,8 @@ public:
     std::iota(order.begin(), order.end(), 0U);
     std::shuffle(order.begin(), order.end(), std::mt19937_64(5));
     for (const batch_case& c : all_cases())
-      run_case(c, order);
+      if (shapes_.empty() || ("," + shapes_ + ",").find("," + c.name + ",") != std::string::npos)
+        run_case(c, order);
   }
 
   const std::vector<measurement>& results() const { return results_; }
@@ -255,6 +256,7 @@ private:
   }
 
   bool check_;
+  std::string shapes_; ///< names, comma-separated; empty: all
   bool correct_ = true;
   cudaStream_t stream_ = nullptr;
   device_memory pool_, sink_, workspace_, q_, out_, lse_;
@@ -291,7 +293,7 @@ void write_json(const char* path, const std::vector<measurement>& results, const
 
 int main(int argc, char** argv) {
   alarm(240);
-  std::string out, forms = "bf16,f16,fp8,int8,int4";
+  std::string out, shapes, forms = "bf16,f16,fp8,int8,int4";
   bool check = true;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
@@ -299,6 +301,8 @@ int main(int argc, char** argv) {
       out = argv[++i];
     else if (arg == "--forms" && i + 1 < argc)
       forms = argv[++i];
+    else if (arg == "--shapes" && i + 1 < argc)
+      shapes = argv[++i];
     else if (arg == "--no-check")
       check = false;
   }
@@ -311,7 +315,7 @@ int main(int argc, char** argv) {
   const std::map<std::string, form> names = {{"bf16", form::bf16}, {"f16", form::f16},
                                              {"fp8", form::fp8},   {"int8", form::int8},
                                              {"int4", form::int4}};
-  bench_run run(check);
+  bench_run run(check, shapes);
   std::stringstream list(forms);
   for (std::string name; std::getline(list, name, ',');)
     if (const auto x = names.find(name); x != names.end())

@@ -34,6 +34,7 @@ struct append_completion {
 struct append_complete_launch {
   append_launch append;
   std::uint8_t parts = summary_none;              ///< of the summaries
+  bool with_copies = true;                        ///< false: `coded` of the completions is ignored
   form coded = form::int8;                        ///< int8, int4 or fp8
   const append_completion* completions = nullptr; ///< device `[count]`, read where a page is full
 };

@@ -114,7 +114,7 @@ result<void> attend(const attend_launch& x, CUstream_st* stream) {
   args.tile_rows = std::min(wanted, 8 * column_tiles / args.group);
   args.columns = args.tile_rows * args.group;
   const std::uint32_t warps = column_tiles == 1 ? attend_tune.narrow_warps : attend_tune.wide_warps;
-  const std::uint32_t ring = ring_offset(warps, args.columns, x.dims.head_dim);
+  const std::uint32_t ring = ring_offset(column_tiles, warps, args.columns, x.dims.head_dim);
   args.ring_bytes =
       (static_cast<std::uint32_t>(limits->shared_bytes) - ring) / shared_alignment * shared_alignment;
   set_layouts(args);

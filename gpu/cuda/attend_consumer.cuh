@@ -43,12 +43,28 @@ public:
   static constexpr int steps = HeadDim / 16;
   static constexpr std::uint32_t page_chunks = PageTokens / 8;
 
-  __device__ attend_consumer(const attend_kernel_args& args) : args_(args) {}
+  /// `queries`: shared memory for the operands of query_class, filled by `begin`.
+  __device__ attend_consumer(const attend_kernel_args& args, std::uint16_t* queries)
+      : args_(args), queries_(queries) {}
 
+  /// Called by all consumer warps at once, when none works on the segment before.
   __device__ void begin(const attend_segment& s) {
     segment_ = &s;
-    queries_ = form::f32;
     acc.reset();
+    const tensor_ref& q = args_.launch.q;
+    const std::uint32_t columns = s.rows * args_.group;
+    for (std::uint32_t i = threadIdx.x; i < 8 * ColumnTiles * HeadDim;
+         i += 32 * consumer_warps()) {
+      const std::uint32_t column = i / HeadDim;
+      const std::uint32_t channel = i % HeadDim;
+      const std::uint64_t row = s.row_begin + column / args_.group;
+      const std::uint64_t head = s.kv_head * args_.group + column % args_.group;
+      float x = 0;
+      if (column < columns)
+        x = load_f32(q.data, q.type, row * q.row_stride + head * q.head_stride + channel);
+      store_query(column, channel, x);
+    }
+    named_barrier(1, 32 * consumer_warps());
   }
 
   /// Adds one tile to the state.
@@ -75,8 +91,6 @@ private:
   __device__ void add_pages(const attend_tile_info& info, std::uint32_t forms, bool single) {
     if ((forms & 1U << static_cast<std::uint32_t>(F)) == 0)
       return;
-    if (queries_ != query_class<F>())
-      load_queries<F>();
     if (info.whole && single)
       add_form<F, false>(info);
     else
@@ -89,37 +103,32 @@ private:
       acc.sum[n][0] = acc.sum[n][1] = NAN;
   }
 
-  /// Forms of one class use the same query operands.
   template <form F>
-  __device__ static constexpr form query_class() {
-    return form_traits<F>::raw ? F : form::int8;
+  __device__ static constexpr query_class class_of() {
+    return F == form::bf16  ? query_class::bf16
+           : F == form::f16 ? query_class::f16
+                            : query_class::f16_quantised;
   }
 
-  template <form F>
-  __device__ void load_queries() {
-    queries_ = query_class<F>();
-    const std::uint32_t g = threadIdx.x % 32 / 4;
-    const std::uint32_t t = threadIdx.x % 4;
-    const tensor_ref& q = args_.launch.q;
-    #pragma unroll
-    for (int n = 0; n < ColumnTiles; ++n) {
-      const std::uint32_t column = 8 * n + g;
-      const bool valid = column < segment_->rows * args_.group;
-      const std::uint64_t row = segment_->row_begin + column / args_.group;
-      const std::uint64_t head = segment_->kv_head * args_.group + column % args_.group;
-      const std::uint64_t at = row * q.row_stride + head * q.head_stride;
-      with_dtype(q.type, [&](auto tag) {
-        const auto* from = reinterpret_cast<const decltype(tag)*>(q.data) + at;
-        #pragma unroll
-        for (int s = 0; s < steps; ++s)
-          #pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            const float x = valid ? to_f32(from[k_channel<F>(s, t, 2 * i)]) : 0.0F;
-            const float y = valid ? to_f32(from[k_channel<F>(s, t, 2 * i + 1)]) : 0.0F;
-            query_[n][s][i] = form_traits<F>::bf16 ? pack_bf16(x, y) : pack_f16(x, y);
-          }
-      });
-    }
+  /// Index of lane `lane`'s operands (4 elements) of a step.
+  __device__ static constexpr std::uint32_t query_index(query_class c, std::uint32_t column_tile,
+                                                        std::uint32_t step, std::uint32_t lane) {
+    return (((static_cast<std::uint32_t>(c) * ColumnTiles + column_tile) * steps + step) * 32
+            + lane)
+           * 4;
+  }
+
+  /// Inverse of `k_channel`, for both orders.
+  __device__ void store_query(std::uint32_t column, std::uint32_t channel, float x) const {
+    const std::uint32_t high = channel / 4 % 4;
+    const std::uint32_t low = channel % 4;
+    const auto put = [&](query_class c, std::uint32_t t, std::uint32_t i, std::uint16_t bits) {
+      queries_[query_index(c, column / 8, channel / 16, column % 8 * 4 + t) + i] = bits;
+    };
+    const std::uint16_t f16 = __half_as_ushort(from_f32<__half>(x));
+    put(query_class::bf16, low, high, __bfloat16_as_ushort(from_f32<__nv_bfloat16>(x)));
+    put(query_class::f16, low, high, f16);
+    put(query_class::f16_quantised, high, low, f16);
   }
 
   /// How many of a page's slots each of the lane's columns reads: those at or before its position.
@@ -183,15 +192,23 @@ private:
         #pragma unroll
         for (int i = 0; i < 4; ++i)
           s[n][m][i] = 0;
-    #pragma unroll
+    // Loops are unrolled only so far that the code of a tile stays in the instruction cache nearest
+    // to the schedulers.
+    const std::uint32_t queries =
+        shared_address(queries_ + query_index(class_of<F>(), 0, 0, threadIdx.x % 32));
+    constexpr int unroll = form_traits<F>::raw ? 4 : 2;
+    #pragma unroll unroll
     for (int step = 0; step < steps; ++step) {
       std::uint32_t a[4][4];
       k.load(step, a);
       #pragma unroll
-      for (int m = 0; m < 4; ++m)
+      for (int n = 0; n < ColumnTiles; ++n) {
+        std::uint32_t b[2];
+        load_shared(queries + static_cast<std::uint32_t>(n * steps + step) * 32 * 8, b);
         #pragma unroll
-        for (int n = 0; n < ColumnTiles; ++n)
-          multiply_add<form_traits<F>::bf16>(s[n][m], a[m], query_[n][step]);
+        for (int m = 0; m < 4; ++m)
+          multiply_add<form_traits<F>::bf16>(s[n][m], a[m], b);
+      }
     }
   }
 
@@ -269,7 +286,20 @@ private:
       tokens_a = info.stored[page_a] == F ? info.tokens[page_a] : 0;
       tokens_b = info.stored[page_b] == F ? info.tokens[page_b] : 0;
     }
+    constexpr bool bf16 = form_traits<F>::bf16;
+    std::uint32_t b[4][ColumnTiles][2];
     #pragma unroll
+    for (int j = 0; j < 4; ++j)
+      #pragma unroll
+      for (int n = 0; n < ColumnTiles; ++n)
+        #pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float(&w)[4] = s[n][j];
+          b[j][n][i] = transpose_8x8(bf16 ? pack_bf16(w[2 * i], w[2 * i + 1])
+                                          : pack_f16(w[2 * i], w[2 * i + 1]));
+        }
+    constexpr int unroll = form_traits<F>::raw ? 2 : 1;
+    #pragma unroll unroll
     for (int j = 0; j < 4; ++j) {
       std::uint32_t x[2][row_tiles][2];
       #pragma unroll
@@ -280,15 +310,16 @@ private:
       }
       #pragma unroll
       for (int n = 0; n < ColumnTiles; ++n) {
-        const float(&w)[4] = s[n][j];
-        constexpr bool bf16 = form_traits<F>::bf16;
-        const std::uint32_t b[2] = {
-            transpose_8x8(bf16 ? pack_bf16(w[0], w[1]) : pack_f16(w[0], w[1])),
-            transpose_8x8(bf16 ? pack_bf16(w[2], w[3]) : pack_f16(w[2], w[3]))};
         #pragma unroll
         for (int m = 0; m < row_tiles; ++m) {
           const std::uint32_t a[4] = {x[0][m][0], x[0][m][1], x[1][m][0], x[1][m][1]};
-          multiply_add<bf16>(acc.out[n][m], a, b);
+          multiply_add<bf16>(acc.out[n][m], a, b[0][n]);
+        }
+        #pragma unroll
+        for (int i = 0; i < 2; ++i) { // registers cannot be indexed by j
+          b[0][n][i] = b[1][n][i];
+          b[1][n][i] = b[2][n][i];
+          b[2][n][i] = b[3][n][i];
         }
       }
     }
@@ -312,8 +343,7 @@ private:
 
   const attend_kernel_args& args_;
   const attend_segment* segment_ = nullptr;
-  form queries_ = form::f32; ///< class of the queries held; f32: none
-  std::uint32_t query_[ColumnTiles][steps][2];
+  std::uint16_t* queries_; ///< see query_class
 };
 
 } // namespace pikv::gpu::cuda

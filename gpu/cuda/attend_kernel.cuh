@@ -25,8 +25,9 @@ __device__ inline void init_barriers(attend_shared& shared) {
 
 /// A consumer warp's life: segment after segment, and in turn with the others a tile of each.
 template <int HeadDim, int PageTokens, int ColumnTiles>
-__device__ void consume(const attend_kernel_args& args, attend_shared& shared, float* warps) {
-  attend_consumer<HeadDim, PageTokens, ColumnTiles> consumer(args);
+__device__ void consume(const attend_kernel_args& args, attend_shared& shared,
+                        std::uint16_t* queries, float* warps) {
+  attend_consumer<HeadDim, PageTokens, ColumnTiles> consumer(args, queries);
   attend_merger<HeadDim, ColumnTiles> merger(args, shared, warps);
   const std::uint32_t warp = threadIdx.x / 32;
   std::uint32_t next = warp; // of the block's tiles
@@ -63,17 +64,22 @@ __launch_bounds__(32 * (1 + (ColumnTiles == 1 ? attend_tune.narrow_warps : atten
     attend_kernel(const __grid_constant__ attend_kernel_args args) {
   extern __shared__ __align__(128) std::byte memory[];
   auto& shared = *reinterpret_cast<attend_shared*>(memory);
+  const bool producer = threadIdx.x / 32 == consumer_warps();
   init_barriers(shared);
-  find_range(args, PageTokens, shared.scratch, shared.range); // ends with a barrier
-  if (shared.range.begin == shared.range.end)
-    return;
-  if (threadIdx.x / 32 == consumer_warps()) {
-    attend_producer<PageTokens>(args, shared,
-                                shared_address(memory) + ring_offset(consumer_warps(), args.columns, HeadDim))
-        .run();
+  attend_range range{};
+  if (unit_count(args) > 32)
+    find_range(args, PageTokens, shared.scratch, shared.range);
+  else if (producer)
+    range = find_range_of_few(args, PageTokens);
+  __syncthreads();
+  if (producer) {
+    const std::uint32_t ring = ring_offset(ColumnTiles, consumer_warps(), args.columns, HeadDim);
+    attend_producer<PageTokens>(args, shared, shared_address(memory) + ring)
+        .run(unit_count(args) > 32 ? shared.range : range);
   } else {
-    consume<HeadDim, PageTokens, ColumnTiles>(args, shared,
-                                              reinterpret_cast<float*>(memory + merge_offset()));
+    consume<HeadDim, PageTokens, ColumnTiles>(
+        args, shared, reinterpret_cast<std::uint16_t*>(memory + query_offset()),
+        reinterpret_cast<float*>(memory + merge_offset(ColumnTiles, HeadDim)));
   }
 }
 

@@ -27,7 +27,7 @@ public:
     store_warp(columns, state);
     named_barrier(1, threads_);
     const bool whole = s.tiles == s.run_tiles;
-    const std::uint32_t first = whole ? 0 : block_of_tile(shared_.range.total, s.run_begin);
+    const std::uint32_t first = whole ? 0 : block_of_tile(s.total, s.run_begin);
     float* out = nullptr;
     float* stats = nullptr;
     if (!whole) {
@@ -114,48 +114,68 @@ private:
 
   __device__ void merge_blocks(const attend_segment& s, std::uint32_t first,
                                std::uint32_t columns) {
-    const std::uint32_t last =
-        block_of_tile(shared_.range.total, s.run_begin + s.run_tiles - 1);
-    __threadfence();
+    const std::uint32_t last = block_of_tile(s.total, s.run_begin + s.run_tiles - 1);
     named_barrier(1, threads_);
     if (threadIdx.x == 0) {
+      __threadfence(); // the block's partial, before it is counted
       shared_.arrivals = atomicAdd(args_.counters + first, 1U);
       if (shared_.arrivals == last - first)
         args_.counters[first] = 0; // fit for the next launch
       __threadfence();
     }
     named_barrier(1, threads_);
-    if (shared_.arrivals != last - first)
-      return;
-    for (std::uint32_t i = threadIdx.x; i < columns * quads; i += threads_)
-      merge_partials(s, first, last, i / quads, i % quads * 4);
+    if (shared_.arrivals == last - first)
+      merge_partials(s, first, last, columns);
   }
 
+  /// Threads share out (column, four channels) and, where there are more threads than that, the
+  /// blocks; `warps_` then holds their sums.
   __device__ void merge_partials(const attend_segment& s, std::uint32_t first, std::uint32_t last,
-                                 std::uint32_t column, std::uint32_t channel) {
-    const auto stats_of = [&](std::uint32_t block) {
-      return __ldcg(reinterpret_cast<const float2*>(
-          args_.partial_stats
-          + (std::uint64_t{partial_of(block, first)} * args_.columns + column) * 2));
+                                 std::uint32_t columns) {
+    const std::uint32_t items = columns * quads;
+    const std::uint32_t shares = max(1U, min(threads_ / items, consumer_warps()));
+    for (std::uint32_t base = 0; base < items; base += threads_) {
+      const std::uint32_t item = base + threadIdx.x % min(items, threads_);
+      const std::uint32_t share = threadIdx.x / items;
+      const bool works = item < items && share < shares;
+      float4 x = make_float4(0, 0, 0, 0);
+      float top = -INFINITY, sum = 0;
+      if (works)
+        sum_partials(first, last, share, shares, item / quads, item % quads * 4, x, top, sum);
+      if (shares > 1) {
+        if (works)
+          reinterpret_cast<float4*>(warps_)[threadIdx.x] = x;
+        named_barrier(1, threads_);
+        for (std::uint32_t other = 1; works && share == 0 && other < shares; ++other)
+          add_scaled(x, 1, reinterpret_cast<const float4*>(warps_)[threadIdx.x + other * items]);
+      }
+      if (works && share == 0)
+        write_result(s, item / quads, item % quads * 4, x, top, sum);
+    }
+  }
+
+  /// Adds up every `shares`th partial from `share` on; `top` and `sum` are of all.
+  __device__ void sum_partials(std::uint32_t first, std::uint32_t last, std::uint32_t share,
+                               std::uint32_t shares, std::uint32_t column, std::uint32_t channel,
+                               float4& x, float& top, float& sum) const {
+    const auto part = [&](std::uint32_t block) {
+      return std::uint64_t{partial_of(block, first)} * args_.columns + column;
     };
-    float top = -INFINITY;
-    #pragma unroll 8
-    for (std::uint32_t b = first; b <= last; ++b)
-      top = fmaxf(top, stats_of(b).x);
-    float4 x = make_float4(0, 0, 0, 0);
-    float sum = 0;
+    const auto stats_of = [&](std::uint32_t block) {
+      return __ldcg(reinterpret_cast<const float2*>(args_.partial_stats) + part(block));
+    };
     #pragma unroll 8
     for (std::uint32_t b = first; b <= last; ++b) {
       const float2 stats = stats_of(b);
-      const float weight = partial_weight(stats.x, top);
-      sum += stats.y * weight;
-      add_scaled(x, weight,
-                 __ldcg(reinterpret_cast<const float4*>(
-                     args_.partial_out
-                     + (std::uint64_t{partial_of(b, first)} * args_.columns + column) * HeadDim
-                     + channel)));
+      const float higher = fmaxf(top, stats.x);
+      sum = sum * partial_weight(top, higher) + stats.y * partial_weight(stats.x, higher);
+      top = higher;
     }
-    write_result(s, column, channel, x, top, sum);
+    #pragma unroll 8
+    for (std::uint32_t b = first + share; b <= last; b += shares)
+      add_scaled(x, partial_weight(stats_of(b).x, top),
+                 __ldcg(reinterpret_cast<const float4*>(args_.partial_out + part(b) * HeadDim
+                                                        + channel)));
   }
 
   __device__ void write_result(const attend_segment& s, std::uint32_t column,

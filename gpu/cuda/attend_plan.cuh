@@ -109,38 +109,81 @@ __device__ inline attend_unit load_unit(const attend_kernel_args& a, std::uint32
   return u;
 }
 
-/// A block's share of the tiles, and where it begins.
+/// A block's share of the tiles, and where it begins. Block b has total / blocks tiles, the first
+/// total % blocks blocks one more.
 struct attend_range {
-  std::uint64_t total; ///< tiles of the launch
-  std::uint64_t begin, end;
-  std::uint64_t unit_begin; ///< first tile of `unit`
+  std::uint32_t total; ///< tiles of the launch
+  std::uint32_t begin, end;
+  std::uint32_t unit_begin; ///< first tile of `unit`
   std::uint32_t unit;       ///< that holds `begin`
 };
 
-__device__ __forceinline__ std::uint64_t range_begin(std::uint64_t total, std::uint32_t block) {
-  return total * block / gridDim.x;
+/// Blocks that have something to read: at least a tile each.
+__device__ __forceinline__ std::uint32_t busy_blocks(std::uint32_t total) {
+  return min(total, gridDim.x);
+}
+
+__device__ __forceinline__ void set_range(std::uint32_t total, attend_range& range) {
+  const std::uint32_t blocks = max(1U, busy_blocks(total));
+  const std::uint32_t each = total / blocks;
+  const std::uint32_t more = total % blocks;
+  const std::uint32_t b = blockIdx.x;
+  range.total = total;
+  range.begin = b * each + min(b, more);
+  range.end = b < blocks ? range.begin + each + (b < more ? 1 : 0) : range.begin;
 }
 
 /// The block that reads tile `tile`.
-__device__ __forceinline__ std::uint32_t block_of_tile(std::uint64_t total, std::uint64_t tile) {
-  return static_cast<std::uint32_t>(((tile + 1) * gridDim.x - 1) / total);
+__device__ __forceinline__ std::uint32_t block_of_tile(std::uint32_t total, std::uint32_t tile) {
+  const std::uint32_t blocks = busy_blocks(total);
+  const std::uint32_t each = total / blocks;
+  const std::uint32_t more = total % blocks;
+  const std::uint32_t cut = more * (each + 1);
+  return tile < cut ? tile / (each + 1) : more + (tile - cut) / each;
+}
+
+__device__ __forceinline__ std::uint32_t unit_work(const attend_kernel_args& a,
+                                                   std::uint32_t page_tokens, std::uint32_t i) {
+  if (i >= unit_count(a))
+    return 0;
+  const attend_unit u = load_unit(a, i, page_tokens);
+  return u.tiles * u.subs;
+}
+
+/// Sum of `x` over this lane and those before it.
+__device__ __forceinline__ std::uint32_t warp_scan(std::uint32_t x) {
+  for (std::uint32_t step = 1; step < 32; step *= 2) {
+    const std::uint32_t other = __shfl_up_sync(~0U, x, step);
+    x += threadIdx.x % 32 >= step ? other : 0;
+  }
+  return x;
+}
+
+/// The calling block's range, found by one warp. At most 32 units.
+__device__ inline attend_range find_range_of_few(const attend_kernel_args& a,
+                                                 std::uint32_t page_tokens) {
+  const std::uint32_t mine = unit_work(a, page_tokens, threadIdx.x % 32);
+  const std::uint32_t sum = warp_scan(mine);
+  attend_range range{};
+  set_range(__shfl_sync(~0U, sum, 31), range);
+  const std::uint32_t before = sum - mine;
+  const std::uint32_t holds =
+      __ballot_sync(~0U, range.begin >= before && range.begin < before + mine);
+  range.unit = holds == 0 ? 0 : __ffs(static_cast<int>(holds)) - 1;
+  range.unit_begin = __shfl_sync(~0U, before, static_cast<int>(range.unit));
+  return range;
 }
 
 /// Sum over the block of `x`, and of the threads before this one. `scratch`: one for each warp.
-__device__ inline std::uint64_t block_scan(std::uint64_t x, std::uint64_t* scratch,
-                                           std::uint64_t& before) {
-  const std::uint32_t lane = threadIdx.x % 32;
+__device__ inline std::uint32_t block_scan(std::uint32_t x, std::uint32_t* scratch,
+                                           std::uint32_t& before) {
   const std::uint32_t warp = threadIdx.x / 32;
-  std::uint64_t sum = x;
-  for (std::uint32_t step = 1; step < 32; step *= 2) {
-    const std::uint64_t other = __shfl_up_sync(~0U, sum, step);
-    sum += lane >= step ? other : 0;
-  }
+  const std::uint32_t sum = warp_scan(x);
   __syncthreads();
-  if (lane == 31)
+  if (threadIdx.x % 32 == 31)
     scratch[warp] = sum;
   __syncthreads();
-  std::uint64_t total = 0;
+  std::uint32_t total = 0;
   before = sum - x;
   for (std::uint32_t w = 0; w < blockDim.x / 32; ++w) {
     before += w < warp ? scratch[w] : 0;
@@ -149,40 +192,28 @@ __device__ inline std::uint64_t block_scan(std::uint64_t x, std::uint64_t* scrat
   return total;
 }
 
-/// Finds the calling block's range. Called by all threads; `found` is shared memory.
+/// The calling block's range, found by all its threads; `found` is shared memory.
 __device__ inline void find_range(const attend_kernel_args& a, std::uint32_t page_tokens,
-                                  std::uint64_t* scratch, attend_range& found) {
+                                  std::uint32_t* scratch, attend_range& found) {
   const std::uint32_t units = unit_count(a);
-  const auto work = [&](std::uint32_t i) -> std::uint64_t {
-    if (i >= units)
-      return 0;
-    const attend_unit u = load_unit(a, i, page_tokens);
-    return std::uint64_t{u.tiles} * u.subs;
-  };
-  const std::uint64_t first = work(threadIdx.x);
-  std::uint64_t sum = first;
-  for (std::uint32_t i = threadIdx.x + blockDim.x; i < units; i += blockDim.x)
-    sum += work(i);
-  std::uint64_t before = 0;
-  const std::uint64_t total = block_scan(sum, scratch, before);
-  const std::uint64_t begin = range_begin(total, blockIdx.x);
-  std::uint64_t done = 0;
-  if (threadIdx.x == 0) {
-    found.total = total;
-    found.begin = begin;
-    found.end = range_begin(total, blockIdx.x + 1);
-  }
-  for (std::uint32_t base = 0; base < units && done <= begin; base += blockDim.x) {
-    const std::uint64_t mine = base == 0 ? first : work(base + threadIdx.x);
-    const std::uint64_t chunk =
-        units <= blockDim.x ? total : block_scan(mine, scratch, before);
-    if (begin >= done + before && begin < done + before + mine) {
+  std::uint32_t sum = 0;
+  for (std::uint32_t i = threadIdx.x; i < units; i += blockDim.x)
+    sum += unit_work(a, page_tokens, i);
+  std::uint32_t before = 0;
+  attend_range range{};
+  set_range(block_scan(sum, scratch, before), range);
+  if (threadIdx.x == 0)
+    found = range;
+  std::uint32_t done = 0;
+  for (std::uint32_t base = 0; base < units && done <= range.begin; base += blockDim.x) {
+    const std::uint32_t mine = unit_work(a, page_tokens, base + threadIdx.x);
+    const std::uint32_t chunk = block_scan(mine, scratch, before);
+    if (range.begin >= done + before && range.begin < done + before + mine) {
       found.unit = base + threadIdx.x;
       found.unit_begin = done + before;
     }
     done += chunk;
   }
-  __syncthreads();
 }
 
 } // namespace pikv::gpu::cuda

@@ -28,20 +28,17 @@ public:
                              std::uint32_t ring)
       : args_(args), shared_(shared), ring_(ring), lane_(threadIdx.x % 32) {}
 
-  __device__ void run() {
-    std::uint64_t next = shared_.range.begin;
-    const std::uint64_t end = shared_.range.end;
-    std::uint64_t unit_begin = shared_.range.unit_begin;
-    for (std::uint32_t i = shared_.range.unit; next < end; ++i) {
+  __device__ void run(const attend_range& range) {
+    std::uint32_t next = range.begin;
+    std::uint32_t unit_begin = range.unit_begin;
+    for (std::uint32_t i = range.unit; next < range.end; ++i) {
       const attend_unit u = load_unit(args_, i, PageTokens);
-      const std::uint64_t unit_end = unit_begin + std::uint64_t{u.tiles} * u.subs;
-      while (next < end && next < unit_end) {
-        const auto sub = static_cast<std::uint32_t>((next - unit_begin) / u.tiles);
-        const std::uint64_t run = unit_begin + std::uint64_t{sub} * u.tiles;
-        const auto first = static_cast<std::uint32_t>(next - run);
-        const auto count =
-            static_cast<std::uint32_t>(min(end - next, std::uint64_t{u.tiles - first}));
-        produce_segment(u, sub, run, first, count);
+      const std::uint32_t unit_end = unit_begin + u.tiles * u.subs;
+      while (next < range.end && next < unit_end) {
+        const std::uint32_t sub = (next - unit_begin) / u.tiles;
+        const std::uint32_t run = unit_begin + sub * u.tiles;
+        const std::uint32_t count = min(range.end - next, run + u.tiles - next);
+        produce_segment(u, sub, range.total, run, next - run, count);
         next += count;
       }
       unit_begin = unit_end;
@@ -50,10 +47,23 @@ public:
   }
 
 private:
-  __device__ void produce_segment(const attend_unit& u, std::uint32_t sub, std::uint64_t run,
-                                  std::uint32_t first, std::uint32_t count) {
+  /// What a lane knows of its page once its tile is laid out.
+  struct placed_page {
+    page_ref page;
+    std::uint32_t bytes;  ///< to copy; 0: nothing is read
+    std::uint32_t offset; ///< in the tile's room
+    std::uint32_t room;   ///< of the tile, in the ring
+    std::uint32_t sum;    ///< bytes to copy of the tile
+    std::uint32_t forms;  ///< of the tile
+    bool read;
+    bool whole; ///< of the tile
+  };
+
+  __device__ void produce_segment(const attend_unit& u, std::uint32_t sub, std::uint32_t total,
+                                  std::uint32_t run, std::uint32_t first, std::uint32_t count) {
     const std::uint32_t row = sub % u.row_tiles * args_.tile_rows;
     attend_segment s{};
+    s.total = total;
     s.run_begin = run;
     s.run_tiles = u.tiles;
     s.first_tile = first;
@@ -65,16 +75,17 @@ private:
     s.settled_count = u.settled_count;
     s.page_lse =
         u.page_lse + std::uint64_t{row} * args_.launch.dims.query_heads * u.settled_count;
-    page_ref batch = fetch(u, first, first + count);
     s.unread_from = u.settled_count;
     if (args_.launch.page_lse != nullptr && u.always == u.settled_count)
       s.unread_from = u.list_count > 0 ? u.list[u.list_count - 1] + 1 : 0;
+    page_ref batch = fetch(u, first, first + count);
     publish(s);
     for (std::uint32_t done = 0; done < count; done += batch_tiles) {
       const page_ref next = fetch(u, first + done + batch_tiles, first + count);
+      const placed_page placed = place(s, batch);
       const std::uint32_t tiles = min(batch_tiles, count - done);
       for (std::uint32_t i = 0; i < tiles; ++i)
-        produce_tile(s, batch, i);
+        produce_tile(s, placed, i);
       batch = next;
     }
   }
@@ -105,97 +116,108 @@ private:
     return x;
   }
 
-  /// Tile `i` of the batch: takes room in the ring, says what is in it and starts its copies.
-  __device__ void produce_tile(const attend_segment& s, const page_ref& batch, std::uint32_t i) {
-    const auto source = static_cast<int>(i * tile_pages + lane_ % tile_pages);
-    page_ref x;
-    x.data = reinterpret_cast<const std::byte*>(
-        __shfl_sync(~0U, reinterpret_cast<unsigned long long>(batch.data), source));
-    x.first = __shfl_sync(~0U, batch.first, source);
-    x.tokens = __shfl_sync(~0U, batch.tokens, source);
-    x.stored = static_cast<form>(__shfl_sync(~0U, static_cast<std::uint32_t>(batch.stored), source));
-    const bool mine = lane_ < tile_pages;
-    const bool read =
-        mine && x.data != nullptr && x.tokens > 0 && x.first <= s.position + s.rows - 1;
-    const std::uint32_t bytes = // 0 for f32, which is not supported
-        read ? args_.layouts[static_cast<std::uint32_t>(x.stored)].head_bytes : 0;
-    const std::uint32_t room = bytes > 0 ? ring_page_bytes(bytes) : 0;
+  /// Sum, or bitwise or, over the lanes of one tile.
+  template <class Op>
+  __device__ static std::uint32_t over_tile(std::uint32_t x, Op op) {
+    #pragma unroll
+    for (std::uint32_t step = 1; step < tile_pages; step *= 2)
+      x = op(x, __shfl_xor_sync(~0U, x, step));
+    return x;
+  }
+
+  /// Lays out the tiles of a batch, all at once.
+  __device__ placed_page place(const attend_segment& s, const page_ref& x) const {
+    const auto plus = [](std::uint32_t a, std::uint32_t b) { return a + b; };
+    const auto either = [](std::uint32_t a, std::uint32_t b) { return a | b; };
+    placed_page p;
+    p.page = x;
+    p.read = x.data != nullptr && x.tokens > 0 && x.first <= s.position + s.rows - 1;
+    p.bytes = p.read ? args_.layouts[static_cast<std::uint32_t>(x.stored)].head_bytes : 0;
+    p.page.data += std::size_t{s.kv_head} * p.bytes;
+    const std::uint32_t room = p.bytes > 0 ? ring_page_bytes(p.bytes) : 0; // 0 for f32, unsupported
+    const std::uint32_t place = lane_ % tile_pages;
     std::uint32_t before = room;
+    #pragma unroll
     for (std::uint32_t step = 1; step < tile_pages; step *= 2) {
       const std::uint32_t other = __shfl_up_sync(~0U, before, step);
-      before += lane_ >= step ? other : 0;
+      before += place >= step ? other : 0;
     }
-    const std::uint32_t total = __shfl_sync(~0U, before, tile_pages - 1);
-    const std::uint32_t base = reserve(total) + before - room + skew();
+    p.offset = before - room + skew(place);
+    p.room = over_tile(room, plus);
+    p.sum = over_tile(p.bytes, plus);
+    p.forms = over_tile(p.read ? 1U << static_cast<std::uint32_t>(x.stored) : 0U, either);
+    const bool partial = !p.read || x.tokens < PageTokens || x.first + PageTokens - 1 > s.position;
+    p.whole = over_tile(partial ? 1U : 0U, either) == 0;
+    return p;
+  }
+
+  /// Where a page begins within its room.
+  __device__ static std::uint32_t skew(std::uint32_t page) {
+    if constexpr (PageTokens == 8)
+      return page / 2 * 32 + page % 2 * 64;
+    else
+      return page * 32 % shared_alignment;
+  }
+
+  /// Tile `i` of the batch: takes room in the ring, says what is in it and starts its copies.
+  __device__ void produce_tile(const attend_segment& s, const placed_page& p, std::uint32_t i) {
+    const std::uint32_t base =
+        reserve(__shfl_sync(~0U, p.room, static_cast<int>(i * tile_pages))) + p.offset;
     const std::uint32_t slot = produced_ % attend_tune.ring_slots;
-    attend_tile_info& info = shared_.tiles[slot];
-    const bool whole =
-        __all_sync(~0U, !mine
-                            || (read && x.tokens == PageTokens
-                                && x.first + PageTokens - 1 <= s.position));
-    const std::uint32_t forms =
-        __reduce_or_sync(~0U, read ? 1U << static_cast<std::uint32_t>(x.stored) : 0U);
-    const std::uint32_t settled = __shfl_sync(~0U, batch.settled, source);
-    const std::uint32_t gap = __shfl_sync(~0U, batch.gap, source);
+    const bool mine = lane_ / tile_pages == i;
     if (mine) {
-      info.base[lane_] = base;
-      info.first[lane_] = x.first;
-      info.tokens[lane_] = read ? x.tokens : 0;
-      info.stored[lane_] = x.stored;
-      info.settled[lane_] = settled;
-      info.gap[lane_] = gap;
+      attend_tile_info& info = shared_.tiles[slot];
+      const std::uint32_t place = lane_ % tile_pages;
+      info.base[place] = base;
+      info.first[place] = p.page.first;
+      info.tokens[place] = p.read ? p.page.tokens : 0;
+      info.stored[place] = p.page.stored;
+      info.settled[place] = p.page.settled;
+      info.gap[place] = p.page.gap;
+      if (place == 0) {
+        info.forms = p.forms;
+        info.whole = p.whole;
+      }
     }
-    if (lane_ == 0) {
-      info.forms = forms;
-      info.whole = whole;
-    }
-    copy(slot, base, x.data + std::size_t{s.kv_head} * bytes, bytes);
+    __syncwarp();
+    copy(slot, base, p, i);
     ++produced_;
   }
 
-  /// Where this lane's page begins within its room.
-  __device__ std::uint32_t skew() const {
-    if constexpr (PageTokens == 8)
-      return lane_ / 2 * 32 + lane_ % 2 * 64;
-    else
-      return lane_ * 32 % shared_alignment;
-  }
-
-  __device__ void copy(std::uint32_t slot, std::uint32_t to, const std::byte* from,
-                       std::uint32_t bytes) {
+  __device__ void copy(std::uint32_t slot, std::uint32_t to, const placed_page& p,
+                       std::uint32_t i) {
 #if __CUDA_ARCH__ >= 900
-    const std::uint32_t sum = __reduce_add_sync(~0U, bytes);
-    if (lane_ == 0)
-      barrier_expect(&shared_.full[slot], sum);
-    __syncwarp();
-    if (bytes > 0)
-      bulk_copy(to, from, bytes, &shared_.full[slot]);
+    if (lane_ == i * tile_pages)
+      barrier_expect(&shared_.full[slot], p.sum);
+    if (lane_ / tile_pages == i && p.bytes > 0)
+      bulk_copy(to, p.page.data, p.bytes, &shared_.full[slot]);
 #else
-    for (std::uint32_t page = 0; page < tile_pages; ++page) {
-      const auto p = static_cast<int>(page);
-      const std::uint32_t n = __shfl_sync(~0U, bytes, p);
-      const std::uint32_t target = __shfl_sync(~0U, to, p);
+    for (std::uint32_t page = i * tile_pages; page < (i + 1) * tile_pages; ++page) {
+      const auto from = static_cast<int>(page);
+      const std::uint32_t n = __shfl_sync(~0U, p.bytes, from);
+      const std::uint32_t target = __shfl_sync(~0U, to, from);
       const auto* origin = reinterpret_cast<const std::byte*>(
-          __shfl_sync(~0U, reinterpret_cast<unsigned long long>(from), p));
-      for (std::uint32_t i = lane_ * 16; i < n; i += 32 * 16)
-        copy_16(target + i, origin + i);
+          __shfl_sync(~0U, reinterpret_cast<unsigned long long>(p.page.data), from));
+      for (std::uint32_t j = lane_ * 16; j < n; j += 32 * 16)
+        copy_16(target + j, origin + j);
     }
     barrier_arrive_after_copies(&shared_.full[slot]);
-    __syncwarp();
     if (lane_ == 0)
       barrier_arrive(&shared_.full[slot]);
 #endif
+    __syncwarp();
   }
 
   /// Waits for room of `bytes` in one piece and returns its shared address. Room comes free in the
-  /// order in which it was taken.
+  /// order in which it was taken; lane i remembers the size of the tile in slot i.
   __device__ std::uint32_t reserve(std::uint32_t bytes) {
+    static_assert(attend_tune.ring_slots == 32);
     const std::uint32_t skipped = next_ + bytes > args_.ring_bytes ? args_.ring_bytes - next_ : 0;
     while (used_ + skipped + bytes > args_.ring_bytes
            || produced_ - freed_ == attend_tune.ring_slots) {
       const std::uint32_t slot = freed_ % attend_tune.ring_slots;
       barrier_wait(&shared_.empty[slot], freed_ / attend_tune.ring_slots % 2);
-      used_ -= shared_.tile_bytes[slot];
+      used_ -= __shfl_sync(~0U, size_, static_cast<int>(slot));
       ++freed_;
     }
     if (skipped > 0)
@@ -203,10 +225,8 @@ private:
     const std::uint32_t address = ring_ + next_;
     next_ += bytes;
     used_ += skipped + bytes;
-    __syncwarp();
-    if (lane_ == 0)
-      shared_.tile_bytes[produced_ % attend_tune.ring_slots] = skipped + bytes;
-    __syncwarp();
+    if (lane_ == produced_ % attend_tune.ring_slots)
+      size_ = skipped + bytes;
     return address;
   }
 
@@ -229,6 +249,7 @@ private:
   std::uint32_t lane_;
   std::uint32_t next_ = 0; ///< offset of free room in the ring
   std::uint32_t used_ = 0; ///< bytes taken, skipped ends included
+  std::uint32_t size_ = 0; ///< ring bytes of the tile in slot `lane_`
   std::uint32_t produced_ = 0;
   std::uint32_t freed_ = 0;
   std::uint32_t published_ = 0;

@@ -24,8 +24,9 @@ inline constexpr std::uint32_t not_settled = ~0U;
 
 /// The part of one run (unit, KV head, tile of rows) that this block reads.
 struct attend_segment {
-  std::uint64_t run_begin; ///< first tile of the run in the launch's order
   std::uint64_t page_lse;  ///< offset of (first row, query head 0)
+  std::uint32_t total;     ///< tiles of the launch
+  std::uint32_t run_begin; ///< first tile of the run in the launch's order
   std::uint32_t run_tiles;
   std::uint32_t first_tile; ///< within the run
   std::uint32_t tiles;      ///< 0: no more segments
@@ -43,13 +44,17 @@ struct attend_shared {
   std::uint64_t segment_full[attend_tune.segments];
   std::uint64_t segment_empty[attend_tune.segments];
   attend_range range;
-  std::uint64_t scratch[attend_max_warps + 1];
+  std::uint32_t scratch[attend_max_warps + 1];
   attend_segment segments[attend_tune.segments];
   attend_tile_info tiles[attend_tune.ring_slots];
-  std::uint32_t tile_bytes[attend_tune.ring_slots];
   float stats[attend_max_warps][attend_max_columns][2]; ///< reference, sum of weights
   std::uint32_t arrivals;
 };
+
+/// Query operands of a segment in shared memory, 16-bit `[class, column tile, step, lane, 4]`: the
+/// four channels that a lane has in a step of 16, for each way in which forms need them.
+enum class query_class : std::uint32_t { bf16, f16, f16_quantised };
+inline constexpr std::uint32_t query_classes = 3;
 
 /// The last warp of a block fetches, the others compute.
 __device__ __forceinline__ std::uint32_t consumer_warps() { return blockDim.x / 32 - 1; }
@@ -59,11 +64,20 @@ __host__ __device__ constexpr std::uint32_t align_shared(std::uint32_t bytes) {
   return (bytes + shared_alignment - 1) / shared_alignment * shared_alignment;
 }
 
-/// The block's shared memory: attend_shared, f32 `[warps, columns, head_dim]`, the ring.
-__host__ __device__ constexpr std::uint32_t merge_offset() { return align_shared(sizeof(attend_shared)); }
-__host__ __device__ constexpr std::uint32_t ring_offset(std::uint32_t warps, std::uint32_t columns,
-                                    std::uint32_t head_dim) {
-  return merge_offset() + align_shared(warps * columns * head_dim * sizeof(float));
+/// The block's shared memory: attend_shared, query operands, f32 `[warps, columns, head_dim]`, the
+/// ring.
+__host__ __device__ constexpr std::uint32_t query_offset() {
+  return align_shared(sizeof(attend_shared));
+}
+__host__ __device__ constexpr std::uint32_t merge_offset(std::uint32_t column_tiles,
+                                                         std::uint32_t head_dim) {
+  return query_offset() + query_classes * column_tiles * 8 * head_dim * 2;
+}
+__host__ __device__ constexpr std::uint32_t ring_offset(std::uint32_t column_tiles,
+                                                        std::uint32_t warps, std::uint32_t columns,
+                                                        std::uint32_t head_dim) {
+  return merge_offset(column_tiles, head_dim)
+         + align_shared(warps * columns * head_dim * sizeof(float));
 }
 
 /// What a page of `head_bytes` takes in the ring. Pages begin `page_skew` bytes behind a multiple

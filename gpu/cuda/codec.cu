@@ -14,7 +14,8 @@ namespace {
 /// One block a page; its warps take the parts (K and V of each head) in turn.
 struct codec_tuning {
   int threads = 256;
-  int encode_batch = 4; ///< tiles of 256 values that a warp loads before it uses the first
+  int encode_batch = 4; ///< loads of eight values that a lane makes before it uses the first
+  int fp8_batch = 8;
   int decode_batch = 8;
   int encode_blocks = 3; ///< resident blocks that registers must allow
   int decode_blocks = 4;
@@ -82,7 +83,10 @@ __global__ void __launch_bounds__(tuning.threads, sizeof(T) == 2 ? tuning.encode
                                    coded + std::size_t{head} * to.bytes, from, to, s.dims,
                                    s.k_group_log2, page.tokens, is_k);
       lane_quality sums;
-      encode_part<Target, tuning.encode_batch>(part, sums);
+      if constexpr (Target == form::fp8)
+        encode_part_fp8<tuning.fp8_batch>(part, {}, warp_largest, sums);
+      else
+        encode_part<Target, tuning.encode_batch>(part, {}, sums);
       k.error += is_k ? sums.error : 0.0F;
       k.norm += is_k ? sums.norm : 0.0F;
       v.error += is_k ? 0.0F : sums.error;

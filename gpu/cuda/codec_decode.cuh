@@ -18,8 +18,9 @@ struct coded_part {
 /// What one lane loads for eight values.
 template <form Stored>
 struct fetched8 {
-  uint2 bytes;
+  uint2 bytes;       ///< int4: the bytes whose nibbles hold the values
   __half2 scale_min; ///< of the values' group
+  unsigned shift;    ///< int4: of the nibbles; 8: the second four values are in the first word
 };
 template <>
 struct fetched8<form::fp8> {
@@ -55,14 +56,13 @@ __device__ __forceinline__ fetched8<Stored> fetch8(const coded_part& p, std::uin
     if constexpr (Stored == form::int8) {
       x.bytes = *reinterpret_cast<const uint2*>(p.values + index);
     } else if (p.group_log2 == 3) {
-      x.bytes.x = *reinterpret_cast<const unsigned*>(p.values + index / 2);
-      x.bytes.y = x.bytes.x >> 4;
+      x.bytes = {*reinterpret_cast<const unsigned*>(p.values + index / 2), 0};
+      x.shift = 8;
     } else { // both halves of a group read its bytes, each keeps its nibbles
       const std::uint32_t half = 1U << p.group_log2 >> 1;
-      const uint2 both = *reinterpret_cast<const uint2*>(
-          p.values + (index >> p.group_log2) * half + (index & (half - 1)));
-      const unsigned shift = (index & half) != 0 ? 4 : 0;
-      x.bytes = {both.x >> shift, both.y >> shift};
+      x.bytes = *reinterpret_cast<const uint2*>(p.values + (index >> p.group_log2) * half
+                                                + (index & (half - 1)));
+      x.shift = (index & half) != 0 ? 4 : 0;
     }
   }
   return x;
@@ -77,9 +77,13 @@ __device__ __forceinline__ void widen(const fetched8<Stored>& x, float (&y)[8]) 
     y[0] = a.x * x.scale, y[1] = a.y * x.scale, y[2] = a.z * x.scale, y[3] = a.w * x.scale;
     y[4] = b.x * x.scale, y[5] = b.y * x.scale, y[6] = b.z * x.scale, y[7] = b.w * x.scale;
   } else {
-    const unsigned mask = Stored == form::int4 ? 0x0F0F0F0FU : 0xFFFFFFFFU;
     const float2 sm = __half22float2(x.scale_min);
-    const unsigned w[2] = {x.bytes.x & mask, x.bytes.y & mask};
+    unsigned w[2] = {x.bytes.x, x.bytes.y};
+    if (Stored == form::int4) {
+      constexpr unsigned nibbles = 0x0F0F0F0FU;
+      w[1] = (x.shift == 8 ? w[0] >> 4 : w[1] >> x.shift) & nibbles;
+      w[0] = (x.shift == 8 ? w[0] : w[0] >> x.shift) & nibbles;
+    }
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       // A byte under the exponent of 2^23 is its value plus 2^23.

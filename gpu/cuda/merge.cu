@@ -40,11 +40,10 @@ __global__ void __launch_bounds__(tuning.threads)
     top = fmaxf(top, __shfl_xor_sync(whole_warp, top, step));
   float4 acc[Quads] = {};
   double sum = 0;
-  for (std::uint32_t p = 0; p < x.partials && top != none; ++p) {
+#pragma unroll 4
+  for (std::uint32_t p = 0; p < x.partials; ++p) {
     const float lse = x.lses[p][i];
-    if (lse == none)
-      continue;
-    const float weight = expf(lse - top);
+    const float weight = lse == none ? 0.0F : expf(lse - top);
     sum += static_cast<double>(weight);
     const float* in = x.outs[p] + std::size_t{i} * dim;
 #pragma unroll
@@ -52,7 +51,8 @@ __global__ void __launch_bounds__(tuning.threads)
       const std::uint32_t c = (lane_id() + k * warp_lanes) * 4;
       if (c >= dim)
         continue;
-      const float4 y = *reinterpret_cast<const float4*>(in + c);
+      // What a partial without entries holds may be anything.
+      const float4 y = lse == none ? float4{0, 0, 0, 0} : *reinterpret_cast<const float4*>(in + c);
       acc[k] = {fmaf(weight, y.x, acc[k].x), fmaf(weight, y.y, acc[k].y),
                 fmaf(weight, y.z, acc[k].z), fmaf(weight, y.w, acc[k].w)};
     }

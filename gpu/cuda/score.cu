@@ -3,9 +3,9 @@
 // 2 * head_dim with a page's summary as it lies in memory: mass takes (q, q^2 / 2) against (mean,
 // variance), quest takes (negative part, positive part of q) against (min, max).
 //
-// A warp takes 32 pages of one KV head, eight at a time. Each lane copies its 16 bytes of every
-// page to shared memory ahead of use and reads back only what it copied itself, so no barrier is
-// needed. Eight pages times four query rows make 32 sums, which one exchange spreads over the lanes.
+// A warp takes 32 pages of one KV head: all their summaries are copied to shared memory at once, and
+// tensor cores multiply 16 pages by four query rows. Summaries are f16 already; each coefficient
+// becomes two f16, its rounded value and the rest, which keeps 22 bits of it.
 #include <pikv/gpu/cuda/score.hpp>
 
 #include <algorithm>
@@ -13,22 +13,22 @@
 #include <pikv/gpu/cuda/codec_launch.hpp>
 #include <pikv/gpu/cuda/codec_numeric.cuh>
 #include <pikv/gpu/cuda/numeric.cuh>
+#include <pikv/gpu/cuda/select_shares.cuh>
 #include <pikv/gpu/cuda/status.hpp>
 
 namespace pikv::gpu::cuda {
 namespace {
 
 struct score_tuning {
-  int threads = 128;
-  int stages = 3;       ///< batches of pages that a warp's copies may run ahead
-  int query_rows = 16;  ///< that a block takes; a multiple of four
+  int threads = 64;    ///< small blocks: their latencies overlap, and all copies are in flight
+  int query_rows = 16; ///< that a block takes; a multiple of four
 };
 constexpr score_tuning tuning{};
 constexpr std::uint32_t warps = tuning.threads / 32;
-constexpr std::uint32_t batch = 8; ///< pages
 constexpr std::uint32_t pages_per_warp = warp_lanes;
 constexpr std::uint32_t pages_per_block = pages_per_warp * warps;
-constexpr int rows_at_once = 4; ///< query rows: times batch, the lanes of a warp
+constexpr std::uint32_t rows_at_once = 4; ///< query rows: two columns each of the multiplication
+constexpr std::uint32_t row_padding_bytes = 16; ///< rows of 16 bytes more lie on other banks
 
 /// What one lane knows of one page.
 struct page_source {
@@ -53,175 +53,168 @@ __device__ page_source source_of(const score_launch& x, const attend_sequence& s
   return p;
 }
 
-__device__ __forceinline__ void copy_ahead(void* shared, const void* global) {
-  const auto to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+__device__ __forceinline__ void copy_ahead(unsigned shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");
 }
-__device__ __forceinline__ void close_group() { asm volatile("cp.async.commit_group;"); }
-template <int Left>
-__device__ __forceinline__ void wait_groups() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(Left) : "memory");
+__device__ __forceinline__ void await_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
+__device__ __forceinline__ unsigned shared_address(const void* p) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(p));
 }
 
-/// Coefficients of the block's query rows, f32 `[query rows, 2 * head_dim]`; zero beyond the last.
-__device__ void load_coefficients(const score_launch& x, const attend_sequence& s, std::uint32_t head,
-                                  std::uint32_t first, std::uint32_t rows, float* out) {
+/// Four 8x8 matrices of f16; lane i gives the address of row i % 8 of matrix i / 8.
+__device__ __forceinline__ uint4 load_matrices(unsigned address) {
+  uint4 x;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "r"(address)
+               : "memory");
+  return x;
+}
+
+/// c += a `[16, 16]` * b `[16, 8]`, f16 with f32 sums.
+__device__ __forceinline__ void multiply_add(float4& c, const uint4& a, unsigned b0, unsigned b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c.x), "+f"(c.y), "+f"(c.z), "+f"(c.w)
+      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+}
+
+/// Coefficients of query rows as f16 pairs: row 2r holds the rounded values of query row r, row
+/// 2r + 1 the rests; `[2 * query_rows, 2 * head_dim]`, rows `row_bytes` apart.
+struct coefficients {
+  std::byte* rows = nullptr;
+  float2* factors = nullptr; ///< by query row, for the products of the two halves
+
+  __device__ __forceinline__ void put(std::uint32_t row_bytes, std::uint32_t row, std::uint32_t at,
+                                      float x) const {
+    const __half high = __float2half_rn(x);
+    reinterpret_cast<__half*>(rows + 2 * row * row_bytes)[at] = high;
+    reinterpret_cast<__half*>(rows + (2 * row + 1) * row_bytes)[at] =
+        __float2half_rn(x - __half2float(high));
+  }
+};
+
+/// Writes the coefficients of the block's query rows, zeros up to a multiple of four rows. A power
+/// of two per row brings the largest near 1,024, so that f16 neither overflows nor loses bits.
+__device__ void load_coefficients(const score_launch& x, const attend_sequence& s,
+                                  std::uint32_t head, std::uint32_t first, std::uint32_t rows,
+                                  std::uint32_t row_bytes, const coefficients& out) {
   const std::uint32_t dim = x.dims.head_dim, group = x.dims.group();
   const std::uint32_t padded = (rows + rows_at_once - 1) / rows_at_once * rows_at_once;
-  for (std::uint32_t i = threadIdx.x; i < padded * dim; i += tuning.threads) {
-    const std::uint32_t r = i / dim, c = i % dim;
-    float q = 0;
-    if (r < rows)
-      q = load_f32(x.q.data, x.q.type,
-                   (s.row_begin + (first + r) / group) * x.q.row_stride
-                       + (head * group + (first + r) % group) * x.q.head_stride + c)
-          * x.scale;
-    const bool mass = x.kind == score_kind::mass;
-    out[2 * r * dim + c] = mass ? q : fminf(q, 0.0F);
-    out[(2 * r + 1) * dim + c] = mass ? 0.5F * q * q : fmaxf(q, 0.0F);
+  const bool mass = x.kind == score_kind::mass;
+  for (std::uint32_t r = warp_id(); r < padded; r += warps) {
+    float q[8] = {}, top = 0;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const std::uint32_t c = lane_id() + i * warp_lanes;
+      if (r < rows && c < dim)
+        q[i] = load_f32(x.q.data, x.q.type,
+                        (s.row_begin + (first + r) / group) * x.q.row_stride
+                            + (head * group + (first + r) % group) * x.q.head_stride + c)
+               * x.scale;
+      top = fmaxf(top, fabsf(q[i]));
+    }
+    top = __uint_as_float(__reduce_max_sync(whole_warp, __float_as_uint(top)));
+    const int exponent = top > 0 ? min(max(9 - ilogbf(top), -60), 60) : 0;
+    const float factor = ldexpf(1.0F, exponent);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const std::uint32_t c = lane_id() + i * warp_lanes;
+      if (c >= dim)
+        continue;
+      const float y = q[i] * factor;
+      out.put(row_bytes, r, c, mass ? y : fminf(y, 0.0F));
+      out.put(row_bytes, r, dim + c, mass ? y * y * 0x1p-11F : fmaxf(y, 0.0F));
+    }
+    if (lane_id() == 0)
+      out.factors[r] = {ldexpf(1.0F, -exponent), ldexpf(1.0F, mass ? 10 - 2 * exponent : -exponent)};
   }
 }
 
-/// Sums of 2 * Step values over the lanes, in groups of 2 * Step neighbours; a lane gets the sum of
-/// the value whose index it has within its group.
-template <int Step>
-__device__ __forceinline__ float spread_sums(const float (&x)[2 * Step]) {
-  const bool upper = (lane_id() & Step) != 0;
-  float y[Step];
-#pragma unroll
-  for (int i = 0; i < Step; ++i)
-    y[i] = (upper ? x[i + Step] : x[i])
-           + __shfl_xor_sync(whole_warp, upper ? x[i] : x[i + Step], Step);
-  if constexpr (Step > 1)
-    return spread_sums<Step / 2>(y);
-  else
-    return y[0];
-}
-
-/// Dot products of eight pages with four query rows; value row * 8 + page goes to that lane.
-/// `Units`: groups of eight summary values that a lane has of each page.
-template <int Units>
-__device__ __forceinline__ float dot_products(const uint4* pages, std::uint32_t page_units,
-                                              const float (&q)[Units][rows_at_once][8]) {
-  float sums[32];
-#pragma unroll
-  for (int p = 0; p < static_cast<int>(batch); ++p) {
-    float acc[rows_at_once] = {};
-#pragma unroll
-    for (int u = 0; u < Units; ++u) {
-      const std::uint32_t unit = lane_id() + u * warp_lanes;
-      raw8<__half> raw{};
-      if (unit < page_units)
-        raw.bits[0] = pages[p * page_units + unit];
-      float y[8];
-      widen(raw, y);
-#pragma unroll
-      for (int r = 0; r < rows_at_once; ++r)
-#pragma unroll
-        for (int i = 0; i < 8; ++i)
-          acc[r] = fmaf(y[i], q[u][r][i], acc[r]);
-    }
-#pragma unroll
-    for (int r = 0; r < rows_at_once; ++r)
-      sums[r * static_cast<int>(batch) + p] = acc[r];
+/// Products of one half of the vectors of 32 pages with four query rows. `pages` and `rows` are this
+/// lane's addresses of the first matrices.
+__device__ __forceinline__ void multiply_half(unsigned pages, unsigned upper_pages, unsigned rows,
+                                              std::uint32_t steps, float4 (&c)[2]) {
+#pragma unroll 2
+  for (std::uint32_t k = 0; k < steps; k += 2) { // head_dim is a multiple of 32
+    const uint4 b = load_matrices(rows + k * 32);
+    multiply_add(c[0], load_matrices(pages + k * 32), b.x, b.y);
+    multiply_add(c[1], load_matrices(upper_pages + k * 32), b.x, b.y);
+    multiply_add(c[0], load_matrices(pages + k * 32 + 32), b.z, b.w);
+    multiply_add(c[1], load_matrices(upper_pages + k * 32 + 32), b.z, b.w);
   }
-  return spread_sums<16>(sums);
 }
 
-template <int Units>
-__device__ __forceinline__ void load_lane_queries(const float* coefficients, std::uint32_t length,
-                                                  std::uint32_t first,
-                                                  float (&q)[Units][rows_at_once][8]) {
-#pragma unroll
-  for (int u = 0; u < Units; ++u)
-#pragma unroll
-    for (int r = 0; r < rows_at_once; ++r) {
-      const std::uint32_t at = (lane_id() + u * warp_lanes) * lane_values;
-#pragma unroll
-      for (int i = 0; i < 8; i += 4) {
-        const float4 x = at < length ? *reinterpret_cast<const float4*>(
-                                           coefficients + (first + r) * length + at + i)
-                                     : float4{0, 0, 0, 0};
-        q[u][r][i] = x.x, q[u][r][i + 1] = x.y, q[u][r][i + 2] = x.z, q[u][r][i + 3] = x.w;
-      }
-    }
-}
-
-template <int Units>
 __global__ void __launch_bounds__(tuning.threads)
     score_kernel(const __grid_constant__ score_launch x, std::uint32_t row_tiles) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;");
-#endif
+  let_next_kernel_start();
   extern __shared__ __align__(16) std::byte shared[];
   const attend_sequence s = x.sequences[blockIdx.z / row_tiles];
-  const std::uint32_t head = blockIdx.y, group = x.dims.group();
+  const std::uint32_t head = blockIdx.y, group = x.dims.group(), dim = x.dims.head_dim;
   const std::uint32_t first_row = blockIdx.z % row_tiles * tuning.query_rows; // of row_count * group
   const std::uint32_t first_page = blockIdx.x * pages_per_block;
   if (first_row >= s.row_count * group || first_page >= s.settled_count)
     return;
   const std::uint32_t rows =
       min(s.row_count * group - first_row, static_cast<std::uint32_t>(tuning.query_rows));
-  const std::uint32_t page_units = x.dims.head_dim * 2 / lane_values;
+  const std::uint32_t units = dim / 4; // of 16 bytes, of a page
+  const std::uint32_t row_bytes = units * 16 + row_padding_bytes;
   const std::uint32_t warp_first = first_page + warp_id() * pages_per_warp;
-  uint4* const ring = reinterpret_cast<uint4*>(shared) + warp_id() * tuning.stages * batch * page_units;
-  float* const coefficients = reinterpret_cast<float*>(
-      reinterpret_cast<uint4*>(shared) + warps * tuning.stages * batch * page_units);
+  std::byte* const pages = shared + warp_id() * pages_per_warp * row_bytes;
+  coefficients q;
+  q.factors = reinterpret_cast<float2*>(shared + pages_per_block * row_bytes);
+  q.rows = shared + pages_per_block * row_bytes + tuning.query_rows * sizeof(float2);
 
   const page_source mine = source_of(x, s, warp_first + lane_id(), head);
-  const auto fetch = [&](std::uint32_t b) {
-    for (std::uint32_t p = 0; b < pages_per_warp / batch && p < batch; ++p) {
-      const auto from = reinterpret_cast<const std::byte*>(
-          __shfl_sync(whole_warp, reinterpret_cast<unsigned long long>(mine.summary),
-                      static_cast<int>(b * batch + p)));
-      uint4* const to = ring + (b % tuning.stages * batch + p) * page_units;
-#pragma unroll
-      for (int u = 0; u < Units; ++u) {
-        const std::uint32_t unit = lane_id() + u * warp_lanes;
-        if (from != nullptr && unit < page_units)
-          copy_ahead(to + unit, from + unit * sizeof(uint4));
-      }
-    }
-    close_group();
-  };
-#pragma unroll
-  for (int b = 0; b < tuning.stages - 1; ++b)
-    fetch(b);
-  load_coefficients(x, s, head, first_row, rows, coefficients);
+#pragma unroll 8
+  for (std::uint32_t p = 0; p < pages_per_warp; ++p) {
+    const auto from = reinterpret_cast<const std::byte*>(
+        __shfl_sync(whole_warp, reinterpret_cast<unsigned long long>(mine.summary),
+                    static_cast<int>(p)));
+    if (from != nullptr)
+      for (std::uint32_t u = lane_id(); u < units; u += warp_lanes)
+        copy_ahead(shared_address(pages) + p * row_bytes + u * 16, from + u * 16);
+  }
+  load_coefficients(x, s, head, first_row, rows, row_bytes, q);
+  await_copies();
   __syncthreads();
 
-  float q[Units][rows_at_once][8];
-  load_lane_queries<Units>(coefficients, 2 * x.dims.head_dim, 0, q);
-  for (std::uint32_t b = 0; b < pages_per_warp / batch; ++b) {
-    if (warp_first + b * batch >= s.settled_count)
-      break;
-    fetch(b + tuning.stages - 1);
-    wait_groups<tuning.stages - 1>();
-    const std::uint32_t in_batch = lane_id() % batch;
-    const int from_lane = static_cast<int>(b * batch + in_batch);
-    const float base = __shfl_sync(whole_warp, mine.base, from_lane);
-    const bool known = __shfl_sync(whole_warp, mine.summary != nullptr ? 1 : 0, from_lane) != 0;
-    const std::uint32_t page = warp_first + b * batch + in_batch;
-    for (std::uint32_t r = 0; r < rows; r += rows_at_once) {
-      if (rows > rows_at_once)
-        load_lane_queries<Units>(coefficients, 2 * x.dims.head_dim, r, q);
-      const float dot =
-          dot_products<Units>(ring + b % tuning.stages * batch * page_units, page_units, q);
-      const std::uint32_t row = first_row + r + lane_id() / batch;
-      if (r + lane_id() / batch < rows && page < s.settled_count)
-        x.out[s.page_lse_offset
-              + (row / group * std::size_t{x.dims.query_heads} + head * group + row % group)
-                    * s.settled_count
-              + page] = known ? base + dot : -__int_as_float(0x7F800000);
+  const std::uint32_t i = lane_id() % 8, m = lane_id() / 8; // row and matrix whose address we give
+  const unsigned lower = shared_address(pages) + (i + m % 2 * 8) * row_bytes + m / 2 * 16;
+  const unsigned upper = lower + 16 * row_bytes;
+  const std::uint32_t quad = lane_id() / 4; // the page and the query row of the sums we hold
+  for (std::uint32_t r = 0; r < rows; r += rows_at_once) {
+    const unsigned b = shared_address(q.rows) + (2 * r + i) * row_bytes + m * 16;
+    float4 first[2] = {}, second[2] = {};
+    multiply_half(lower, upper, b, dim / 16, first);
+    multiply_half(lower + dim * 2, upper + dim * 2, b + dim * 2, dim / 16, second);
+    const std::uint32_t own = r + lane_id() % 4;
+    const float2 f = q.factors[own];
+    const std::uint32_t row = first_row + own;
+    float* const out = x.out + s.page_lse_offset
+                       + (row / group * std::size_t{x.dims.query_heads} + head * group + row % group)
+                             * s.settled_count;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const float4 a = first[j / 2], c = second[j / 2];
+      const float dot = (j % 2 == 0 ? a.x + a.y : a.z + a.w) * f.x
+                        + (j % 2 == 0 ? c.x + c.y : c.z + c.w) * f.y;
+      const std::uint32_t page = j * 8 + quad;
+      const float base = __shfl_sync(whole_warp, mine.base, static_cast<int>(page));
+      const bool known =
+          __shfl_sync(whole_warp, mine.summary != nullptr ? 1 : 0, static_cast<int>(page)) != 0;
+      if (own < rows && warp_first + page < s.settled_count)
+        out[warp_first + page] = known ? base + dot : no_score;
     }
   }
-  wait_groups<0>();
 }
 
 std::size_t shared_bytes(const cache_dims& dims, std::uint32_t query_rows) noexcept {
-  const std::size_t page_bytes = std::size_t{2} * dims.head_dim * sizeof(__half);
-  return std::size_t{warps} * tuning.stages * batch * page_bytes
-         + std::size_t{query_rows} * 2 * dims.head_dim * sizeof(float);
+  const std::size_t row_bytes = std::size_t{dims.head_dim} * 4 + row_padding_bytes;
+  return (pages_per_block + 2 * query_rows) * row_bytes
+         + static_cast<std::size_t>(tuning.query_rows) * sizeof(float2);
 }
 
 } // namespace
@@ -241,10 +234,9 @@ result<void> score(const score_launch& x, CUstream_st* stream) {
   const std::uint32_t rows = std::min<std::uint32_t>(x.bounds.rows * x.dims.group(), tuning.query_rows);
   const std::size_t shared =
       shared_bytes(x.dims, (rows + rows_at_once - 1) / rows_at_once * rows_at_once);
-  auto* kernel = x.dims.head_dim <= 128 ? score_kernel<1> : score_kernel<2>;
-  PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+  PIKV_CUDA_TRY(cudaFuncSetAttribute(score_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      static_cast<int>(shared)));
-  kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles);
+  score_kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles);
   return check_launch("score");
 }
 

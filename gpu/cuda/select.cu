@@ -18,8 +18,9 @@ constexpr std::uint32_t most_shards = 1024;
 
 struct select_shape {
   select_launch x;
-  std::uint8_t* in_route = nullptr;      ///< `[rows, shards]`; null: all are
-  std::uint32_t* global_keys = nullptr;  ///< `[rows, scopes, bounds.pages]`; null: in shared memory
+  /// Shares of each shard by KV head, in units of 2^-40: sums do not depend on order.
+  unsigned long long* shard_shares = nullptr; ///< `[rows, kv_heads, shards]`, of routes by mass
+  std::uint32_t* global_keys = nullptr; ///< `[rows, scopes, bounds.pages]`; null: in shared memory
 };
 
 /// A block's row: blocks are (.., row of the sequence, sequence).
@@ -39,18 +40,29 @@ __device__ __forceinline__ block_row row_of(const attend_sequence* sequences) {
   return r;
 }
 
-/// Sum over the block; every thread gets it.
-__device__ std::uint32_t block_sum(std::uint32_t x) {
-  __shared__ std::uint32_t total;
+/// What a block counts together: a sum, a second sum or the smallest, and the largest.
+struct block_counts {
+  std::uint32_t sum, low, high;
+};
+struct count_storage {
+  block_counts warp[tuning.threads / 32];
+};
+
+/// Over the block; every thread gets it. `t` belongs to one call.
+template <bool LowIsSum>
+__device__ __forceinline__ block_counts count_block(block_counts x, count_storage& t) {
+  const auto over_warp = [](const block_counts& y) {
+    return block_counts{__reduce_add_sync(whole_warp, y.sum),
+                        LowIsSum ? __reduce_add_sync(whole_warp, y.low)
+                                 : __reduce_min_sync(whole_warp, y.low),
+                        __reduce_max_sync(whole_warp, y.high)};
+  };
+  x = over_warp(x);
+  if (lane_id() == 0)
+    t.warp[warp_id()] = x;
   __syncthreads();
-  if (threadIdx.x == 0)
-    total = 0;
-  __syncthreads();
-  const std::uint32_t sum = __reduce_add_sync(whole_warp, x);
-  if (lane_id() == 0 && sum > 0)
-    atomicAdd(&total, sum);
-  __syncthreads();
-  return total;
+  const block_counts none{0, LowIsSum ? 0U : 0xFFFFFFFFU, 0};
+  return over_warp(lane_id() < tuning.threads / 32 ? t.warp[lane_id()] : none);
 }
 
 /// policies::ceil_share.
@@ -66,11 +78,11 @@ __device__ std::uint32_t pages_to_read(const select_budget& b, std::uint32_t eli
 
 // -- routes -------------------------------------------------------------------------------------
 
+/// What a block knows of its row's shards.
 struct route_storage {
-  unsigned long long mass[most_shards]; ///< shares in units of 2^-40: sums do not depend on order
+  unsigned long long share[most_shards]; ///< in units of 2^-40
   std::uint32_t pages[most_shards];
-  float2 stats[most_query_heads];
-  head_stats partial[most_query_heads];
+  std::uint8_t in_route[most_shards];
 };
 
 /// The value and index that follow (`value`, `index`) in descending order, lower indices first.
@@ -108,8 +120,7 @@ __device__ void walk_down(std::uint32_t count, Value value, F f) {
 }
 
 /// policies/routing/gate_top_k.cpp
-__device__ void route_by_gate(const select_launch& x, std::uint32_t row,
-                              const std::uint32_t* shard_pages, std::uint8_t* in_route) {
+__device__ void route_by_gate(const select_launch& x, std::uint32_t row, route_storage& t) {
   const select_route& r = x.route;
   const float* logits = r.gate_logits + std::size_t{row} * r.experts;
   bool reads = false;
@@ -118,157 +129,161 @@ __device__ void route_by_gate(const select_launch& x, std::uint32_t row,
     if (taken >= r.k && reads)
       return false;
     const std::uint32_t shard = expert % r.shards;
-    if (lane_id() == 0 && (taken < r.k || shard_pages[shard] > 0))
-      in_route[shard] = 1;
-    reads = reads || shard_pages[shard] > 0;
+    if (lane_id() == 0 && (taken < r.k || t.pages[shard] > 0))
+      t.in_route[shard] = 1;
+    reads = reads || t.pages[shard] > 0;
     ++taken;
     return true;
   });
   for (std::uint32_t s = 0; !reads && s < r.shards; ++s)
-    if (shard_pages[s] > 0) {
+    if (t.pages[s] > 0) {
       if (lane_id() == 0)
-        in_route[s] = 1;
+        t.in_route[s] = 1;
       reads = true;
     }
 }
 
 /// policies/routing/mass.cpp
-__device__ void route_by_mass(const select_launch& x, const route_storage& t,
-                              std::uint8_t* in_route) {
+__device__ void route_by_mass(const select_launch& x, route_storage& t) {
   std::uint32_t routed = 0;
-  walk_down(x.route.shards, [&](std::uint32_t i) { return static_cast<float>(t.mass[i]); },
+  walk_down(x.route.shards, [&](std::uint32_t i) { return static_cast<float>(t.share[i]); },
             [&](std::uint32_t shard) {
               if (routed >= x.route.k)
                 return false;
               if (t.pages[shard] > 0) {
                 if (lane_id() == 0)
-                  in_route[shard] = 1;
+                  t.in_route[shard] = 1;
                 ++routed;
               }
               return true;
             });
 }
 
-/// Adds each old page to its shard: the number of pages and, where asked for, the mean share.
-__device__ void add_shards(const select_launch& x, const block_row& r, route_storage& t) {
-  const bool by_mass = x.route.kind == route_kind::mass;
-  const std::size_t stride = r.s.settled_count;
-  const float* scores = x.route.mass_scores + r.s.page_lse_offset
-                        + std::size_t{blockIdx.y} * x.dims.query_heads * stride;
-  std::uint32_t mine = 0;
-  for (std::uint32_t i = threadIdx.x; i < r.s.settled_count; i += tuning.threads)
-    mine += is_old(r.s.settled[i], x.window, r.position) ? 1 : 0;
-  const std::uint32_t old = block_sum(mine);
-  if (by_mass)
-    softmax_stats<tuning.threads>(scores, x.dims.query_heads, stride, old, t.partial, t.stats);
-  for (std::uint32_t i = threadIdx.x; i < old; i += tuning.threads) {
-    const page_view page = r.s.settled[i];
-    if (!is_kept(page) || page.shard.value >= x.route.shards)
-      continue;
-    atomicAdd(&t.pages[page.shard.value], 1);
-    if (by_mass) {
-      const float share = page_share(scores, x.dims.query_heads, stride, i, t.stats);
-      atomicAdd(&t.mass[page.shard.value],
-                static_cast<unsigned long long>(share * 0x1p40F + 0.5F));
-    }
+/// Fills `t.in_route`; `t.pages` is there. Ends with a barrier.
+__device__ void decide_route(const select_shape& s, const block_row& r, route_storage& t) {
+  const select_route& route = s.x.route;
+  const bool known = route.kind == route_kind::mass
+                     || (route.experts > 0
+                         && (route.gate_known == nullptr || route.gate_known[r.row] != 0));
+  for (std::uint32_t i = threadIdx.x; i < route.shards; i += tuning.threads) {
+    t.in_route[i] = known ? 0 : 1;
+    unsigned long long share = 0;
+    if (route.kind == route_kind::mass)
+      for (std::uint32_t h = 0; h < s.x.dims.kv_heads; ++h)
+        share += s.shard_shares[(std::size_t{r.row} * s.x.dims.kv_heads + h) * route.shards + i];
+    t.share[i] = share;
+  }
+  __syncthreads();
+  if (known && warp_id() == 0) {
+    if (route.kind == route_kind::mass)
+      route_by_mass(s.x, t);
+    else
+      route_by_gate(s.x, r.row, t);
   }
   __syncthreads();
 }
 
+/// A block adds up the shares of each shard's old pages, for the query heads of one KV head.
 __global__ void __launch_bounds__(tuning.threads)
-    route_kernel(const __grid_constant__ select_shape s) {
-  extern __shared__ __align__(16) std::byte shared[];
-  auto& t = *reinterpret_cast<route_storage*>(shared);
+    shard_kernel(const __grid_constant__ select_shape s) {
+  __shared__ unsigned long long sums[most_shards];
+  __shared__ share_storage<tuning.threads> t;
+  __shared__ count_storage counts;
+  const select_launch& x = s.x;
+  const block_row r = row_of(x.sequences);
+  std::uint32_t old = 0;
+  for (std::uint32_t i = threadIdx.x; r.valid && i < r.s.settled_count; i += tuning.threads)
+    old += is_old(r.s.settled[i], x.window, r.position) ? 1 : 0;
+  for (std::uint32_t i = threadIdx.x; i < x.route.shards; i += tuning.threads)
+    sums[i] = 0;
+  old = count_block<true>({old, 0, 0}, counts).sum;
   wait_for_previous_kernel();
   let_next_kernel_start();
-  const block_row r = row_of(s.x.sequences);
   if (!r.valid)
     return;
-  const std::uint32_t shards = s.x.route.shards;
-  std::uint8_t* in_route = s.in_route + std::size_t{r.row} * shards;
-  const bool unknown = s.x.route.kind == route_kind::gate_top_k
-                       && (s.x.route.experts == 0
-                           || (s.x.route.gate_known != nullptr && s.x.route.gate_known[r.row] == 0));
-  for (std::uint32_t i = threadIdx.x; i < shards; i += tuning.threads) {
-    in_route[i] = unknown ? 1 : 0;
-    t.mass[i] = 0;
-    t.pages[i] = 0;
-  }
-  if (unknown)
-    return;
+  const std::size_t stride = r.s.settled_count;
+  const float* scores =
+      x.route.mass_scores + r.s.page_lse_offset
+      + (std::size_t{blockIdx.y} * x.dims.query_heads + blockIdx.x * x.dims.group()) * stride;
+  for_shares<tuning.threads>(
+      scores, x.dims.group(), static_cast<float>(x.dims.query_heads), stride, old, t,
+      [&](std::uint32_t i, float share) {
+        const page_view page = r.s.settled[i];
+        if (is_kept(page) && page.shard.value < x.route.shards)
+          atomicAdd(&sums[page.shard.value],
+                    static_cast<unsigned long long>(share * 0x1p40F + 0.5F));
+      });
   __syncthreads();
-  add_shards(s.x, r, t);
-  if (warp_id() != 0)
-    return;
-  if (s.x.route.kind == route_kind::mass)
-    route_by_mass(s.x, t, in_route);
-  else
-    route_by_gate(s.x, r.row, t.pages, in_route);
+  unsigned long long* out =
+      s.shard_shares + (std::size_t{r.row} * x.dims.kv_heads + blockIdx.x) * x.route.shards;
+  for (std::uint32_t i = threadIdx.x; i < x.route.shards; i += tuning.threads)
+    out[i] = sums[i];
 }
 
 // -- selection ----------------------------------------------------------------------------------
 
 struct select_storage {
   top_storage<tuning.threads> top;
-  float2 stats[most_query_heads];
-  head_stats partial[most_query_heads];
-  std::uint32_t low, high;
+  share_storage<tuning.threads> shares;
+  count_storage counts[2];
+  route_storage route;
 };
 
-/// Marks kept old pages with their shard + 1, others with 0. Returns the old and the kept ones.
-__device__ uint2 mark_pages(const select_launch& x, const block_row& r, std::uint32_t* keys) {
-  std::uint32_t old = 0, kept = 0;
+/// Marks kept old pages with their shard + 1, others with 0, and counts the pages of the shards.
+/// Returns the number of old pages and of kept ones among them.
+__device__ uint2 mark_pages(const select_launch& x, const block_row& r, std::uint32_t* keys,
+                            select_storage& t) {
+  const bool routes = x.route.kind != route_kind::all;
+  if (routes) {
+    for (std::uint32_t i = threadIdx.x; i < x.route.shards; i += tuning.threads)
+      t.route.pages[i] = 0;
+    __syncthreads();
+  }
+  block_counts n{0, 0, 0};
+#pragma unroll 4
   for (std::uint32_t i = threadIdx.x; i < r.s.settled_count; i += tuning.threads) {
     const page_view page = r.s.settled[i];
-    const bool is = is_old(page, x.window, r.position);
-    const bool counts = is && is_kept(page);
+    const bool old = is_old(page, x.window, r.position);
+    const bool counts = old && is_kept(page);
     keys[i] = counts ? page.shard.value + 1 : 0;
-    old += is ? 1 : 0;
-    kept += counts ? 1 : 0;
+    n.sum += old ? 1 : 0;
+    n.low += counts ? 1 : 0;
+    if (routes && counts && page.shard.value < x.route.shards)
+      atomicAdd(&t.route.pages[page.shard.value], 1);
   }
-  return {block_sum(old), block_sum(kept)};
+  n = count_block<true>(n, t.counts[0]);
+  return {n.sum, n.low};
 }
 
-/// Turns marks into keys that order as the shares do. Returns how many pages may be taken.
-__device__ std::uint32_t make_keys(const select_shape& s, const block_row& r, std::uint32_t old,
-                                   std::uint32_t* keys, select_storage& t) {
+/// Turns marks into keys that order as the shares do. Returns how many pages may be taken, and the
+/// smallest and largest of their keys.
+__device__ block_counts make_keys(const select_shape& s, const block_row& r, std::uint32_t old,
+                                  std::uint32_t* keys, select_storage& t) {
   const select_launch& x = s.x;
-  const std::uint32_t heads = x.dims.query_heads / x.scopes;
-  const std::size_t stride = r.s.settled_count;
-  const float* scores =
-      x.scores + r.s.page_lse_offset
-      + (std::size_t{blockIdx.y} * x.dims.query_heads + blockIdx.x * heads) * stride;
-  if (x.scores != nullptr)
-    softmax_stats<tuning.threads>(scores, heads, stride, old, t.partial, t.stats);
-  const std::uint8_t* in_route =
-      s.in_route == nullptr ? nullptr : s.in_route + std::size_t{r.row} * x.route.shards;
-  std::uint32_t allowed = 0, low = 0xFFFFFFFFU, high = 0;
-  for (std::uint32_t i = threadIdx.x; i < old; i += tuning.threads) {
+  block_counts n{0, 0xFFFFFFFFU, 0};
+  const auto set = [&](std::uint32_t i, float share) {
     const std::uint32_t mark = keys[i];
-    const bool may =
-        mark > 0
-        && (in_route == nullptr || (mark <= x.route.shards && in_route[mark - 1] != 0));
-    std::uint32_t key = may ? 1 : 0;
-    if (may && x.scores != nullptr) // shares are not negative: their bits are in order
-      key += __float_as_uint(page_share(scores, heads, stride, i, t.stats));
+    const bool may = mark > 0
+                     && (x.route.kind == route_kind::all
+                         || (mark <= x.route.shards && t.route.in_route[mark - 1] != 0));
+    const std::uint32_t key = may ? 1 + __float_as_uint(share) : 0; // no share is negative
     keys[i] = key;
-    allowed += key > 0 ? 1 : 0;
-    low = key > 0 ? min(low, key) : low;
-    high = max(high, key);
+    n.sum += may ? 1 : 0;
+    n.low = may ? min(n.low, key) : n.low;
+    n.high = max(n.high, key);
+  };
+  if (x.scores == nullptr) {
+    for (std::uint32_t i = threadIdx.x; i < old; i += tuning.threads)
+      set(i, 0.0F);
+  } else {
+    const std::uint32_t heads = x.dims.query_heads / x.scopes;
+    const std::size_t stride = r.s.settled_count;
+    const float* scores =
+        x.scores + r.s.page_lse_offset
+        + (std::size_t{blockIdx.y} * x.dims.query_heads + blockIdx.x * heads) * stride;
+    for_shares<tuning.threads>(scores, heads, static_cast<float>(heads), stride, old, t.shares, set);
   }
-  if (threadIdx.x == 0) {
-    t.low = 0xFFFFFFFFU;
-    t.high = 0;
-  }
-  allowed = block_sum(allowed); // its barriers also publish low and high
-  low = __reduce_min_sync(whole_warp, low);
-  high = __reduce_max_sync(whole_warp, high);
-  if (lane_id() == 0) {
-    atomicMin(&t.low, low);
-    atomicMax(&t.high, high);
-  }
-  __syncthreads();
-  return allowed;
+  return count_block<false>(n, t.counts[1]);
 }
 
 __global__ void __launch_bounds__(tuning.threads)
@@ -284,19 +299,21 @@ __global__ void __launch_bounds__(tuning.threads)
   // The page table was there before the scores were begun; a workspace may still be in use.
   uint2 old_kept{0, 0};
   if (r.valid && s.global_keys == nullptr)
-    old_kept = mark_pages(x, r, keys);
+    old_kept = mark_pages(x, r, keys, t);
   wait_for_previous_kernel();
   let_next_kernel_start();
   if (!r.valid)
     return;
   if (s.global_keys != nullptr)
-    old_kept = mark_pages(x, r, keys);
-  const std::uint32_t allowed = make_keys(s, r, old_kept.x, keys, t);
-  const std::uint32_t budget = x.scores == nullptr ? allowed : pages_to_read(x.budget, old_kept.y);
-  const std::uint32_t wanted = min(min(budget, allowed), x.capacity);
+    old_kept = mark_pages(x, r, keys, t);
+  if (x.route.kind != route_kind::all)
+    decide_route(s, r, t.route);
+  const block_counts may = make_keys(s, r, old_kept.x, keys, t);
+  const std::uint32_t budget = x.scores == nullptr ? may.sum : pages_to_read(x.budget, old_kept.y);
+  const std::uint32_t wanted = min(min(budget, may.sum), x.capacity);
   key_cut cut;
-  if (wanted < allowed && wanted > 0)
-    cut = find_cut(keys, old_kept.x, wanted, t.low, t.high, t.top);
+  if (wanted < may.sum && wanted > 0)
+    cut = find_cut(keys, old_kept.x, wanted, may.low, may.high, t.top);
   const std::uint32_t taken =
       wanted == 0 ? 0 : take_above(keys, old_kept.x, cut, x.lists + list * x.capacity, t.top);
   if (threadIdx.x != 0)
@@ -333,8 +350,8 @@ __global__ void __launch_bounds__(256) compact_kernel(const __grid_constant__ co
 // -- launches -----------------------------------------------------------------------------------
 
 std::size_t route_bytes(const select_launch& x) noexcept {
-  const std::size_t bytes = std::size_t{x.rows} * x.route.shards;
-  return x.route.kind == route_kind::all ? 0 : (bytes + 255) / 256 * 256;
+  const std::size_t sums = std::size_t{x.rows} * x.dims.kv_heads * x.route.shards;
+  return x.route.kind == route_kind::mass ? sums * sizeof(unsigned long long) : 0;
 }
 
 bool keys_fit(const select_launch& x) noexcept {
@@ -370,6 +387,8 @@ result<void> check_select(const select_launch& x) {
     return ok;
   if (x.dims.query_heads > most_query_heads)
     return bad("select: at most 256 query heads");
+  if (x.bounds.pages > 0xFFFFFFU)
+    return bad("select: at most 16 million pages a sequence");
   if (x.scopes != 1 && x.scopes != x.dims.kv_heads)
     return bad("select: scopes is 1 or kv_heads");
   if (x.bounds.rows > 65535 || x.bounds.sequences > 65535)
@@ -395,11 +414,10 @@ result<void> select(const select_launch& x, CUstream_st* stream) {
     return {};
   select_shape s;
   s.x = x;
-  if (x.route.kind != route_kind::all) {
-    s.in_route = reinterpret_cast<std::uint8_t*>(x.workspace);
-    const dim3 grid(1, x.bounds.rows, x.bounds.sequences);
-    if (auto ok = launch_chained(route_kernel, "launch of route", grid, tuning.threads,
-                                 sizeof(route_storage), s, stream);
+  if (x.route.kind == route_kind::mass) {
+    s.shard_shares = reinterpret_cast<unsigned long long*>(x.workspace);
+    const dim3 grid(x.dims.kv_heads, x.bounds.rows, x.bounds.sequences);
+    if (auto ok = launch_chained(shard_kernel, "launch of route", grid, tuning.threads, 0, s, stream);
         !ok)
       return ok;
   }
@@ -407,7 +425,8 @@ result<void> select(const select_launch& x, CUstream_st* stream) {
     s.global_keys = reinterpret_cast<std::uint32_t*>(x.workspace + route_bytes(x));
   const std::size_t shared = keys_fit(x) ? x.bounds.pages * sizeof(std::uint32_t) : 0;
   const dim3 grid(x.scopes, x.bounds.rows, x.bounds.sequences);
-  return launch_chained(select_kernel, "launch of select", grid, tuning.threads, shared, s, stream);
+  return launch_chained(select_kernel, "launch of select", grid, tuning.threads, shared, s,
+                        stream);
 }
 
 result<void> compact(const compact_launch& x, CUstream_st* stream) {

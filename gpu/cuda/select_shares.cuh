@@ -33,7 +33,7 @@ __device__ __forceinline__ float clean_score(float x) {
 
 /// Largest score and sum of exp(score - largest) of one head.
 struct head_stats {
-  float top = no_score, sum = 0;
+  float top, sum;
 };
 
 __device__ __forceinline__ void add_stats(head_stats& x, float top, float sum) {
@@ -44,19 +44,102 @@ __device__ __forceinline__ void add_stats(head_stats& x, float top, float sum) {
   x.top = high;
 }
 
-/// Statistics of `heads` rows of scores, `stride` apart, over the first `pages`; for each head
-/// (largest score, 1 / (sum * heads)), factor 0 where it has no score. `partial` has room for one
-/// entry per warp and head round. Barriers inside; ends with one.
 template <int Threads>
-__device__ void softmax_stats(const float* scores, std::uint32_t heads, std::size_t stride,
-                              std::uint32_t pages, head_stats* partial, float2* out) {
+struct share_storage {
+  unsigned top[4][Threads / 32];
+  float sum[4][Threads / 32];
+  head_stats partial[most_query_heads];
+  float2 stats[most_query_heads]; ///< largest score, 1 / (sum * divisor)
+};
+
+/// Unsigned integers in the order of the floats.
+__device__ __forceinline__ unsigned ordered(float x) {
+  const unsigned bits = __float_as_uint(x);
+  return (bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U;
+}
+__device__ __forceinline__ float from_ordered(unsigned x) {
+  return __uint_as_float((x & 0x80000000U) != 0 ? x & 0x7FFFFFFFU : ~x);
+}
+
+/// exp(x - top), and 0 where that is no longer a normal float or nothing has a score.
+__device__ __forceinline__ float exp_below(float x, float top) {
+  const float gap = x - top;
+  return gap >= -87.0F ? expf(gap) : 0.0F;
+}
+
+/// Up to Threads * Items pages: every score is read once and stays in registers, four heads at a
+/// time.
+template <int Threads, int Items, class F>
+__device__ __forceinline__ void shares_in_registers(const float* scores, std::uint32_t heads,
+                                                    float divisor, std::size_t stride,
+                                                    std::uint32_t pages, share_storage<Threads>& t,
+                                                    F f) {
+  constexpr std::uint32_t warps = Threads / 32;
+  float share[Items] = {};
+  for (std::uint32_t first = 0; first < heads; first += 4) {
+    float x[4][Items];
+#pragma unroll
+    for (int h = 0; h < 4; ++h)
+#pragma unroll
+      for (int j = 0; j < Items; ++j) {
+        const std::uint32_t p = threadIdx.x + j * Threads;
+        x[h][j] = first + h < heads && p < pages ? scores[(first + h) * stride + p] : no_score;
+      }
+#pragma unroll
+    for (int h = 0; h < 4; ++h) {
+      float top = no_score;
+#pragma unroll
+      for (int j = 0; j < Items; ++j) {
+        x[h][j] = clean_score(x[h][j]);
+        top = fmaxf(top, x[h][j]);
+      }
+      const unsigned most = __reduce_max_sync(whole_warp, ordered(top));
+      if (lane_id() == 0)
+        t.top[h][warp_id()] = most;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int h = 0; h < 4; ++h) {
+      const unsigned mine = lane_id() < warps ? t.top[h][lane_id()] : 0;
+      const float top = from_ordered(__reduce_max_sync(whole_warp, mine));
+      float sum = 0;
+#pragma unroll
+      for (int j = 0; j < Items; ++j) {
+        x[h][j] = exp_below(x[h][j], top);
+        sum += x[h][j];
+      }
+      sum = warp_sum(sum);
+      if (lane_id() == 0)
+        t.sum[h][warp_id()] = sum;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int h = 0; h < 4; ++h) {
+      const float sum = warp_sum(lane_id() < warps ? t.sum[h][lane_id()] : 0.0F);
+      const float factor = sum > 0 ? 1.0F / (sum * divisor) : 0.0F;
+#pragma unroll
+      for (int j = 0; j < Items; ++j)
+        share[j] = fmaf(x[h][j], factor, share[j]);
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < Items; ++j)
+    if (threadIdx.x + j * Threads < pages)
+      f(threadIdx.x + j * Threads, share[j]);
+}
+
+/// Any number of pages: one pass for the statistics of each head, a second for the shares.
+template <int Threads, class F>
+__device__ void shares_in_passes(const float* scores, std::uint32_t heads, float divisor,
+                                 std::size_t stride, std::uint32_t pages, share_storage<Threads>& t,
+                                 F f) {
   constexpr std::uint32_t warps = Threads / 32;
   constexpr int at_once = 8;
   const std::uint32_t sharing = heads < warps ? warps / heads : 1; // warps of one head
   const std::uint32_t groups = warps / sharing;
   const std::uint32_t group = warp_id() / sharing, part = warp_id() % sharing;
   for (std::uint32_t h = group; h < heads && group < groups; h += groups) {
-    head_stats mine;
+    head_stats mine{no_score, 0};
     const float* row = scores + h * stride;
     for (std::uint32_t i = part * warp_lanes + lane_id(); i < pages;
          i += at_once * sharing * warp_lanes) {
@@ -81,29 +164,37 @@ __device__ void softmax_stats(const float* scores, std::uint32_t heads, std::siz
       add_stats(mine, top, sum);
     }
     if (lane_id() == 0)
-      partial[h * sharing + part] = mine;
+      t.partial[h * sharing + part] = mine;
   }
   __syncthreads();
   for (std::uint32_t h = threadIdx.x; h < heads; h += Threads) {
-    head_stats all;
+    head_stats all{no_score, 0};
     for (std::uint32_t i = 0; i < sharing; ++i)
-      add_stats(all, partial[h * sharing + i].top, partial[h * sharing + i].sum);
-    out[h] = {all.top, all.sum > 0 ? 1.0F / (all.sum * static_cast<float>(heads)) : 0.0F};
+      add_stats(all, t.partial[h * sharing + i].top, t.partial[h * sharing + i].sum);
+    t.stats[h] = {all.top, all.sum > 0 ? 1.0F / (all.sum * divisor) : 0.0F};
   }
   __syncthreads();
+  for (std::uint32_t i = threadIdx.x; i < pages; i += Threads) {
+    float share = 0;
+#pragma unroll 4
+    for (std::uint32_t h = 0; h < heads; ++h)
+      share = fmaf(exp_below(clean_score(scores[h * stride + i]), t.stats[h].x), t.stats[h].y, share);
+    f(i, share);
+  }
 }
 
-/// The mean share of one page. Equal scores give equal shares.
-__device__ __forceinline__ float page_share(const float* scores, std::uint32_t heads,
-                                            std::size_t stride, std::uint32_t page,
-                                            const float2* stats) {
-  float share = 0;
-#pragma unroll 4
-  for (std::uint32_t h = 0; h < heads; ++h) {
-    const float gap = clean_score(scores[h * stride + page]) - stats[h].x;
-    share = fmaf(gap >= -87.0F ? expf(gap) : 0.0F, stats[h].y, share);
-  }
-  return share;
+/// Calls f(page, share) for the first `pages`; share is the sum over `heads` rows of scores,
+/// `stride` apart, of the softmax over the pages, divided by `divisor`. Equal scores give equal
+/// shares. All threads of the block call; each page goes to one of them.
+template <int Threads, class F>
+__device__ void for_shares(const float* scores, std::uint32_t heads, float divisor,
+                           std::size_t stride, std::uint32_t pages, share_storage<Threads>& t, F f) {
+  if (pages <= Threads * 4)
+    shares_in_registers<Threads, 4>(scores, heads, divisor, stride, pages, t, f);
+  else if (pages <= Threads * 16)
+    shares_in_registers<Threads, 16>(scores, heads, divisor, stride, pages, t, f);
+  else
+    shares_in_passes(scores, heads, divisor, stride, pages, t, f);
 }
 
 /// True where a page is outside the window of a query at `position`.

@@ -18,7 +18,8 @@ struct top_storage {
   std::uint32_t bins[256];
   std::uint32_t low, high, prefix, left;
   bool whole; ///< the bin that was reached is taken as a whole
-  std::uint32_t above[2][Threads / 32], equal[2][Threads / 32];
+  /// By warp: keys above the cut in the low half, keys at the cut in the high half.
+  alignas(16) std::uint32_t counts[2][Threads / 32];
 };
 
 /// Reaches the bin that holds the key with `left` keys above or equal to it. The first warp works.
@@ -105,22 +106,24 @@ __device__ std::uint32_t take_above(const std::uint32_t* keys, std::uint32_t cou
     const bool equal = key == cut.key && key != 0 && cut.ties > 0;
     const unsigned above_lanes = __ballot_sync(whole_warp, above);
     const unsigned equal_lanes = __ballot_sync(whole_warp, equal);
-    if (lane_id() == 0) {
-      s.above[turn][warp_id()] = __popc(above_lanes);
-      s.equal[turn][warp_id()] = __popc(equal_lanes);
-    }
+    if (lane_id() == 0)
+      s.counts[turn][warp_id()] = __popc(above_lanes) | __popc(equal_lanes) << 16;
     __syncthreads(); // the other turn's counts are free by the next one
-    std::uint32_t a = above_before + __popc(above_lanes & lower_lanes);
-    std::uint32_t e = equal_before + __popc(equal_lanes & lower_lanes);
+    std::uint32_t before = 0, all = 0;
 #pragma unroll
-    for (std::uint32_t w = 0; w < warps; ++w) {
-      a += w < warp_id() ? s.above[turn][w] : 0;
-      e += w < warp_id() ? s.equal[turn][w] : 0;
-      above_before += s.above[turn][w];
-      equal_before += s.equal[turn][w];
+    for (std::uint32_t w = 0; w < warps; w += 4) {
+      const uint4 n = *reinterpret_cast<const uint4*>(&s.counts[turn][w]);
+      const std::uint32_t own = warp_id();
+      before += (w < own ? n.x : 0) + (w + 1 < own ? n.y : 0) + (w + 2 < own ? n.z : 0)
+                + (w + 3 < own ? n.w : 0);
+      all += n.x + n.y + n.z + n.w;
     }
+    const std::uint32_t a = above_before + (before & 0xFFFF) + __popc(above_lanes & lower_lanes);
+    const std::uint32_t e = equal_before + (before >> 16) + __popc(equal_lanes & lower_lanes);
     if (above || (equal && e < cut.ties))
       out[a + min(e, cut.ties)] = i;
+    above_before += all & 0xFFFF;
+    equal_before += all >> 16;
   }
   return above_before + min(equal_before, cut.ties);
 }

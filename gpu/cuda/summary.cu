@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(tuning.threads, tuning.blocks)
     constexpr form f = decltype(stored)::value;
     const head_offsets& at = s.offsets.of[static_cast<int>(f)];
     for (std::uint32_t head = warp_id() / share; head < s.dims.kv_heads; head += warps / share)
-      summarise_tiles<f, tuning.batch>(
+      summarise_tiles<f, f == form::f32 ? tuning.batch / 2 : tuning.batch>(
           coded_at(page.data + std::size_t{head} * at.bytes, at, s.k_group_log2, true), s.dims,
           page.tokens, warp_id() % share, share,
           {out[blockIdx.x] + head * s.layout.head_bytes, s.layout});

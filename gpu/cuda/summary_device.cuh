@@ -13,50 +13,76 @@ struct summary_target {
   summary_layout layout;
 };
 
-/// Moments and range of one channel; the channel's tokens lie in `lanes` neighbouring lanes, eight
-/// each, of which the first `tokens` of the page are filled. All lanes of the warp call. Sums are
-/// taken relative to the first token, so that a large mean does not swallow the variance.
-__device__ __forceinline__ void summarise_channel(const float (&x)[8], std::uint32_t lanes,
-                                                  std::uint32_t tokens, std::uint32_t channel,
-                                                  const summary_target& to) {
-  const std::uint32_t part = lane_id() & (lanes - 1);
-  const float first = __shfl_sync(whole_warp, x[0], static_cast<int>(lane_id() - part));
-  const std::uint32_t begin = part * lane_values;
-  const std::uint32_t n = tokens > begin ? min(tokens - begin, lane_values) : 0;
-  float sum = 0, squares = 0, low = first, high = first;
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const float v = i < n ? x[i] : first;
-    const float delta = v - first;
+/// Moments and range of one channel of a page; `lanes` neighbouring lanes hold its tokens.
+struct channel_sums {
+  float first = 0;            ///< token 0: sums are relative to it, so that a large mean does not
+                              ///< swallow the variance
+  float sum = 0, squares = 0; ///< of x - first
+  float low = 0, high = 0;
+
+  __device__ __forceinline__ explicit channel_sums(float x) : first(x), low(x), high(x) {}
+
+  __device__ __forceinline__ void add_moments(float x) {
+    const float delta = x - first;
     sum += delta;
     squares = fmaf(delta, delta, squares);
-    low = fminf(low, v);
-    high = fmaxf(high, v);
   }
+  __device__ __forceinline__ void add_range(float x) {
+    low = fminf(low, x);
+    high = fmaxf(high, x);
+  }
+  /// Writes the channel's entries of the summary of `1 / inverse` tokens.
+  __device__ __forceinline__ void put(float inverse, std::uint32_t channel,
+                                      const summary_target& to) const {
+    const auto write = [&](std::size_t offset, __half v) {
+      reinterpret_cast<__half*>(to.head + offset)[channel] = v;
+    };
+    const auto clamped = [](float v) {
+      return __float2half_rn(fminf(fmaxf(v, -largest_f16), largest_f16));
+    };
+    if ((to.layout.parts & summary_mean_var) != 0) {
+      const float shift = sum * inverse;
+      write(to.layout.mean_offset, clamped(first + shift));
+      write(to.layout.var_offset, clamped(fmaxf(fmaf(-shift, shift, squares * inverse), 0.0F)));
+    }
+    if ((to.layout.parts & summary_min_max) != 0) {
+      write(to.layout.min_offset, f16_below(low));
+      write(to.layout.max_offset, f16_above(high));
+    }
+  }
+};
+
+/// Summarises a channel from eight tokens a lane, of which the first `n` are filled. All lanes of
+/// the warp call.
+template <bool Full>
+__device__ __forceinline__ void summarise_channel(const float (&x)[8], std::uint32_t n,
+                                                  std::uint32_t lanes, float inverse,
+                                                  std::uint32_t channel, const summary_target& to) {
+  const std::uint32_t part = lane_id() & (lanes - 1);
+  channel_sums s(lanes == 1 ? x[0]
+                            : __shfl_sync(whole_warp, x[0], static_cast<int>(lane_id() - part)));
+  const bool moments = (to.layout.parts & summary_mean_var) != 0;
+  const bool range = (to.layout.parts & summary_min_max) != 0;
+  if (moments)
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      s.add_moments(Full || i < n ? x[i] : s.first);
+  if (range)
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      s.add_range(Full || i < n ? x[i] : s.first);
   for (std::uint32_t step = 1; step < lanes; step *= 2) {
-    sum += __shfl_xor_sync(whole_warp, sum, step);
-    squares += __shfl_xor_sync(whole_warp, squares, step);
-    low = fminf(low, __shfl_xor_sync(whole_warp, low, step));
-    high = fmaxf(high, __shfl_xor_sync(whole_warp, high, step));
+    if (moments) {
+      s.sum += __shfl_xor_sync(whole_warp, s.sum, step);
+      s.squares += __shfl_xor_sync(whole_warp, s.squares, step);
+    }
+    if (range) {
+      s.low = fminf(s.low, __shfl_xor_sync(whole_warp, s.low, step));
+      s.high = fmaxf(s.high, __shfl_xor_sync(whole_warp, s.high, step));
+    }
   }
-  if (part != 0)
-    return;
-  const auto put = [&](std::size_t offset, __half v) {
-    reinterpret_cast<__half*>(to.head + offset)[channel] = v;
-  };
-  const auto clamped = [](float v) {
-    return __float2half_rn(fminf(fmaxf(v, -largest_f16), largest_f16));
-  };
-  if ((to.layout.parts & summary_mean_var) != 0) {
-    const float inverse = 1.0F / static_cast<float>(tokens);
-    const float shift = sum * inverse;
-    put(to.layout.mean_offset, clamped(first + shift));
-    put(to.layout.var_offset, clamped(fmaxf(fmaf(-shift, shift, squares * inverse), 0.0F)));
-  }
-  if ((to.layout.parts & summary_min_max) != 0) {
-    put(to.layout.min_offset, f16_below(low));
-    put(to.layout.max_offset, f16_above(high));
-  }
+  if (part == 0)
+    s.put(inverse, channel, to);
 }
 
 /// Summarises tiles `first_tile, first_tile + step, ...` of one head's K, `Batch` at a time; the
@@ -66,9 +92,11 @@ __device__ __forceinline__ void summarise_tiles(const coded_part& k, const cache
                                                 std::uint32_t tokens, std::uint32_t first_tile,
                                                 std::uint32_t step, const summary_target& to) {
   const std::uint32_t tiles = dims.head_dim * dims.page_tokens / tile_values;
-  const std::uint32_t lanes = dims.page_tokens / lane_values;
-  const std::uint32_t per_tile = warp_lanes / lanes; // channels
+  const std::uint32_t lanes = dims.page_tokens / lane_values; // of a channel
   const std::uint32_t shift = __ffs(static_cast<int>(lanes)) - 1;
+  const std::uint32_t begin = (lane_id() & (lanes - 1)) * lane_values;
+  const std::uint32_t n = tokens > begin ? min(tokens - begin, lane_values) : 0;
+  const float inverse = 1.0F / static_cast<float>(tokens);
   for (std::uint32_t tile = first_tile; tile < tiles; tile += Batch * step) {
     fetched8<Stored> x[Batch];
 #pragma unroll
@@ -80,8 +108,11 @@ __device__ __forceinline__ void summarise_tiles(const coded_part& k, const cache
       if (tile + j * step < tiles) {
         float y[8];
         widen<Stored>(x[j], y);
-        summarise_channel(y, lanes, tokens, (tile + j * step) * per_tile + (lane_id() >> shift),
-                          to);
+        const std::uint32_t channel = ((tile + j * step) * warp_lanes + lane_id()) >> shift;
+        if (tokens == dims.page_tokens)
+          summarise_channel<true>(y, n, lanes, inverse, channel, to);
+        else
+          summarise_channel<false>(y, n, lanes, inverse, channel, to);
       }
   }
 }

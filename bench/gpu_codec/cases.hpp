@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace pikv::bench {
+
+void bench_append();
+void bench_codec();
+void bench_select();
+void bench_reductions();
+
+} // namespace pikv::bench
