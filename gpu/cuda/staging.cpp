@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pikv/gpu/cuda/staging.hpp>
 
+#include <pikv/gpu/host/half.hpp>
+
 namespace pikv::gpu::cuda {
 
 namespace {
@@ -29,6 +31,26 @@ tensor_ref readable(launch_queue& q, const tensor_ref& x, std::uint32_t rows, st
   copy_rows(x, dense(copy.data(), x.type, heads, dim), {0, rows}, heads, dim);
   auto* device = const_cast<std::byte*>(q.upload(std::span<const std::byte>{copy}));
   return dense(device, x.type, heads, dim);
+}
+
+result<tensor_ref> readable_f32(launch_queue& q, const tensor_ref& x, std::uint32_t rows,
+                                std::uint32_t heads, std::uint32_t dim) {
+  if (x.type == dtype::f32)
+    return readable(q, x, rows, heads, dim);
+  if (launch_queue::reachable(x.data))
+    return {errc::unsupported, "tensors on the GPU that belong together need one element type"};
+  std::vector<float> copy;
+  copy.reserve(std::size_t{rows} * heads * dim);
+  for (std::uint64_t r = 0; r < rows; ++r)
+    for (std::uint64_t h = 0; h < heads; ++h) {
+      const auto* from = reinterpret_cast<const std::uint16_t*>(x.data) + r * x.row_stride
+                         + h * x.head_stride;
+      for (std::uint32_t c = 0; c < dim; ++c)
+        copy.push_back(x.type == dtype::f16 ? detail::f32_from_f16(from[c])
+                                            : detail::f32_from_bf16(from[c]));
+    }
+  auto* device = const_cast<float*>(q.upload(std::span<const float>{copy}));
+  return dense(reinterpret_cast<std::byte*>(device), dtype::f32, heads, dim);
 }
 
 writable_tensor::writable_tensor(launch_queue& q, const tensor_ref& x, std::uint32_t rows,

@@ -20,6 +20,10 @@ namespace pikv::gpu::cuda {
 tensor_ref readable(launch_queue& q, const tensor_ref& x, std::uint32_t rows, std::uint32_t heads,
                     std::uint32_t dim);
 
+/// The same in f32, which holds every element type; errc::unsupported for tensors on the GPU.
+result<tensor_ref> readable_f32(launch_queue& q, const tensor_ref& x, std::uint32_t rows,
+                                std::uint32_t heads, std::uint32_t dim);
+
 /// `n` elements at `p` for a kernel to read; null stays null.
 template <class T>
 const T* readable(launch_queue& q, const T* p, std::size_t n) {

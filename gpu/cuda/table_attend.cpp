@@ -181,9 +181,10 @@ void page_mass(const page_mass_args& a, executor& x) noexcept {
     launch.page_lse = readable(q, a.page_lse, heads * a.pages);
     launch.lse = readable(q, a.lse, heads);
     launch.mass = mass.device();
+    auto* workspace = q.reserve(page_mass_workspace_bytes(launch));
     if (auto r = q.flush(); !r)
       return r;
-    if (auto r = cuda::page_mass(launch, q.stream()); !r)
+    if (auto r = cuda::page_mass(launch, workspace, q.stream()); !r)
       return r;
     if (auto r = mass.bring_back(); !r)
       return r;

@@ -21,10 +21,16 @@ void append(const append_args& a, executor& x) noexcept {
     std::uint32_t rows = 0;
     for (const auto& t : a.targets)
       rows = std::max(rows, t.row + 1);
-    append_launch launch{a.dims, a.stored,
-                         readable(q, a.k, rows, a.dims.kv_heads, a.dims.head_dim),
-                         readable(q, a.v, rows, a.dims.kv_heads, a.dims.head_dim),
-                         static_cast<std::uint32_t>(a.targets.size()), q.upload(a.targets)};
+    const auto bring = [&](const tensor_ref& t) -> result<tensor_ref> {
+      if (a.k.type == a.v.type)
+        return readable(q, t, rows, a.dims.kv_heads, a.dims.head_dim);
+      return readable_f32(q, t, rows, a.dims.kv_heads, a.dims.head_dim);
+    };
+    const auto k = bring(a.k), v = bring(a.v);
+    if (!k || !v)
+      return k ? v.error() : k.error();
+    append_launch launch{a.dims, a.stored, *k, *v, static_cast<std::uint32_t>(a.targets.size()),
+                         q.upload(a.targets)};
     if (auto r = q.flush(); !r)
       return r;
     return cuda::append(launch, q.stream());
