@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// What a router asks of a shard owner, and what it hears back.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <pikv/messages/client_messages.hpp>
+
+namespace pikv {
+
+/// Write the rows into the windows of their sequences. All or nothing.
+struct append_work {
+  ticket_id ticket{};
+  std::uint32_t layer = 0;
+  std::vector<work_part> parts;
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, append_work& x) {
+  return f(caf::meta::type_name("append_work"), x.ticket, x.layer, x.parts);
+}
+
+/// Take back appended tokens that have not settled: the same batch failed on another device. On a
+/// device that is not their home: drop the pages that begin at these positions, because their move
+/// was given up and the home keeps them.
+struct truncate_work {
+  std::uint32_t layer = 0;
+  std::vector<work_part> parts;
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, truncate_work& x) {
+  return f(caf::meta::type_name("truncate_work"), x.layer, x.parts);
+}
+
+/// Where a window page goes and in which form.
+struct settle_order {
+  sequence_id sequence{};
+  std::uint32_t page = 0;
+  shard_id shard{};
+  device_id device{};
+  form stored = form::f16;
+  std::uint64_t incarnation = 0; ///< in replies: of the owner that has the page now
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, settle_order& x) {
+  return f(caf::meta::type_name("settle_order"), x.sequence, x.page, x.shard, x.device, x.stored,
+           x.incarnation);
+}
+
+struct settle_work {
+  std::uint32_t layer = 0;
+  std::uint8_t summary_parts = 0; ///< gpu::summary_part bits
+  std::vector<settle_order> orders;
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, settle_work& x) {
+  return f(caf::meta::type_name("settle_work"), x.layer, x.summary_parts, x.orders);
+}
+
+/// What became of the orders: the device and form may differ (a failed transfer or encoding leaves
+/// the page where and as it was).
+struct settle_done {
+  std::vector<settle_order> settled;
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, settle_done& x) {
+  return f(caf::meta::type_name("settle_done"), x.settled);
+}
+
+/// Score settled pages for every row and lease them until the attend of the same ticket.
+struct survey_work {
+  ticket_id ticket{};
+  std::uint32_t layer = 0;
+  std::uint8_t scores = 0; ///< bits: 1 << score_kind
+  std::uint8_t summary_parts = 0;
+  std::vector<work_part> parts;
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, survey_work& x) {
+  return f(caf::meta::type_name("survey_work"), x.ticket, x.layer, x.scores, x.summary_parts,
+           x.parts);
+}
+
+/// `pages[i]`: settled pages of part i, evicted ones included. `facts`: `surveyed_page` records of
+/// all parts back to back. Scores: f32 `[row, query head, page]` per part, back to back.
+struct survey_done {
+  std::vector<std::uint32_t> pages;
+  buffer_ref facts;
+  buffer_ref mass;
+  buffer_ref quest;
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, survey_done& x) {
+  return f(caf::meta::type_name("survey_done"), x.pages, x.facts, x.mass, x.quest);
+}
+
+/// One settled page in a survey. tokens is negative for an evicted page of that many tokens.
+struct surveyed_page {
+  std::uint32_t first_position = 0;
+  std::int32_t tokens = 0;
+  std::uint32_t shard = 0;
+  std::uint32_t page = 0;
+};
+
+/// The pages that each row reads on one device: scopes, then offsets, pages, always_from
+/// (gpu::page_selection) back to back as u32. A zero `bytes` means all pages.
+struct attend_work {
+  ticket_id ticket{};
+  std::uint32_t layer = 0;
+  bool direct = false;  ///< write the client's output; else leave a partial
+  bool surveyed = false; ///< use the pages leased by the survey of this ticket
+  bool page_mass = false; ///< also return the log mass of each page
+  std::uint32_t rows = 0; ///< rows of the client's buffers
+  std::uint32_t scopes = 1;
+  buffer_ref selection;
+  std::vector<work_part> parts;
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, attend_work& x) {
+  return f(caf::meta::type_name("attend_work"), x.ticket, x.layer, x.direct, x.surveyed,
+           x.page_mass, x.rows, x.scopes, x.selection, x.parts);
+}
+
+struct attend_done {
+  std::uint64_t read = 0;    ///< (row, KV head, entry) triples
+  std::uint64_t evicted = 0; ///< the same, of pages this owner dropped; 0 when surveyed
+  buffer_ref out;            ///< f32 `[rows, query heads, head dim]`; empty when direct
+  buffer_ref lse;            ///< f32 `[rows, query heads]`; empty when direct
+  buffer_ref page_lse;       ///< as survey_done's scores; empty unless asked for
+  buffer_ref facts;          ///< with page_lse: the pages of all parts
+  std::vector<std::uint32_t> pages;
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, attend_done& x) {
+  return f(caf::meta::type_name("attend_done"), x.read, x.evicted, x.out, x.lse, x.page_lse, x.facts,
+           x.pages);
+}
+
+/// Let go of what a survey or an attend of this ticket left behind.
+struct release_work {
+  ticket_id ticket{};
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, release_work& x) {
+  return f(caf::meta::type_name("release_work"), x.ticket);
+}
+
+enum class sequence_verb : std::uint8_t { open, fork, close, pin, unpin };
+
+struct sequence_work {
+  sequence_verb verb = sequence_verb::open;
+  sequence_id sequence{};
+  sequence_id child{}; ///< fork only
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, sequence_work& x) {
+  return f(caf::meta::type_name("sequence_work"), x.verb, x.sequence, x.child);
+}
+
+struct owner_usage {
+  std::uint64_t sequences = 0;
+  std::uint64_t entries = 0;
+  std::uint64_t pages_window = 0;
+  std::uint64_t pages_settled = 0;
+  std::uint64_t pages_evicted = 0;
+  std::uint64_t page_bytes = 0;
+  std::uint64_t summary_bytes = 0;
+  std::uint64_t table_bytes = 0;
+  std::uint64_t reserved_bytes = 0;
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, owner_usage& x) {
+  return f(caf::meta::type_name("owner_usage"), x.sequences, x.entries, x.pages_window,
+           x.pages_settled, x.pages_evicted, x.page_bytes, x.summary_bytes, x.table_bytes,
+           x.reserved_bytes);
+}
+
+} // namespace pikv
