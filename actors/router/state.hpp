@@ -77,13 +77,15 @@ private:
   void conclude(const std::shared_ptr<append_flow>& f, const error& why);
   void give_up_append(const std::shared_ptr<append_flow>& f);
   void roll_back(const append_flow& f);
+  void annotate(const client_request& r, const std::shared_ptr<request>& q);
+
+  // settle.cpp
   void settle(const append_flow& f);
   settle_order place(const policy_set& p, sequence_id id, std::uint32_t layer,
                      const sequence_record& s, std::uint32_t page) const;
-  void settled(const settle_work& asked, const settle_done& done, std::uint64_t version);
+  void settled(const settle_work& asked, const settle_done& done);
   void tell_scheduler(std::uint32_t layer, std::uint64_t version,
-                      const std::vector<settle_order>& pages, bool fenced);
-  void annotate(const client_request& r, const std::shared_ptr<request>& q);
+                      const std::vector<settle_order>& pages, bool wait);
 
   // attend.cpp, merge.cpp
   void attend(const client_request& r, std::shared_ptr<request> q);
