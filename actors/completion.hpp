@@ -87,18 +87,21 @@ public:
 
   bool poll() const noexcept { return state_->ready(); }
 
-  /// Blocks until the request has ended; its deadline bounds the wait.
-  const result<T>& wait() const noexcept {
+  /// Blocks until the request has ended; its deadline bounds the wait. The reference lives as long
+  /// as a copy of this completion; a temporary completion gives the result itself.
+  const result<T>& wait() const& noexcept {
     state_->wait();
     return state_->get();
   }
+  result<T> wait() && { return std::as_const(*this).wait(); }
 
   /// Spins instead of sleeping: the fastest way to an answer, at the price of a busy core.
-  const result<T>& spin() const noexcept {
+  const result<T>& spin() const& noexcept {
     while (!state_->ready())
       pause();
     return state_->get();
   }
+  result<T> spin() && { return std::as_const(*this).spin(); }
 
   /// Calls `f` once with the outcome: at once when it is there, else on the thread that ends the
   /// request. `f` must be short, must not block and must not throw.

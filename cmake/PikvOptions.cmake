@@ -32,10 +32,10 @@ endforeach()
 add_library(pikv_build_flags INTERFACE)
 target_compile_options(pikv_build_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Werror)
-if(PIKV_SANITIZE)
-  # With a sanitizer's instrumentation GCC takes initialised members for uninitialised ones.
-  target_compile_options(pikv_build_flags INTERFACE -Wno-error=maybe-uninitialized)
-endif()
+# What GCC concludes after optimising changes with its version and with sanitizers, and is often
+# wrong about library code inlined into ours: these stay warnings.
+target_compile_options(pikv_build_flags INTERFACE
+  -Wno-error=maybe-uninitialized -Wno-error=array-bounds -Wno-error=stringop-overflow)
 if(PIKV_SANITIZE STREQUAL "address")
   # CAF 0.17 binds references to null inside its own headers, which only -fsanitize=null reports.
   add_compile_options(-fsanitize=address,undefined -fno-sanitize=null -fno-sanitize-recover=all

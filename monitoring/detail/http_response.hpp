@@ -41,7 +41,7 @@ inline std::string_view reason(int status) noexcept {
   }
 }
 
-inline std::string quoted(std::string_view text) {
+inline std::string json_string(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\')
@@ -56,7 +56,8 @@ inline std::string quoted(std::string_view text) {
 
 inline response failure(int status, const error& e) {
   return {status, json,
-          fmt::format("{{\"error\":{},\"code\":{}}}\n", quoted(e.what), quoted(to_string(e.code)))};
+          fmt::format("{{\"error\":{},\"code\":{}}}\n", json_string(e.what),
+                      json_string(to_string(e.code)))};
 }
 
 inline response not_allowed(std::string_view allow) {

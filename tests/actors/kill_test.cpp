@@ -144,8 +144,9 @@ void run_kills(const char* name, std::uint32_t seed, Pick&& pick) {
               t.text().c_str());
   EXPECT_GT(t.of(request_kind::attend, errc::ok), 200U) << "too little ran to say anything";
   EXPECT_EQ(t.of(errc::deadline_exceeded), 0U) << "somebody waited for an actor that was dead";
-  if (!sanitized) // sanitizers keep freed memory for a while
+  if (!sanitized) { // sanitizers keep freed memory for a while
     EXPECT_LT(resident[3], resident[1] + (std::uint64_t{24} << 20)) << "memory grows";
+  }
 }
 
 TEST(kill, shard_owners_may_die) {
