@@ -70,7 +70,7 @@ HWY_INLINE void store_f32(D d, hn::Vec<D> x, bf16* p) {
   store_low16(d, hn::IfThenElse(nan, quiet, rounded), reinterpret_cast<std::uint16_t*>(p));
 }
 template <class D>
-HWY_INLINE void store_f32(D d, hn::Vec<D> x, f16* p) {
+HWY_INLINE void store_f32([[maybe_unused]] D d, hn::Vec<D> x, f16* p) {
 #if HWY_TARGET <= HWY_AVX2 || HWY_TARGET == HWY_NEON
   const hn::Rebind<f16, D> dh;
   hn::StoreU(hn::DemoteTo(dh, x), dh, p);
