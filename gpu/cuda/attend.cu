@@ -113,15 +113,16 @@ result<void> attend(const attend_launch& x, CUstream_st* stream) {
   const std::uint32_t column_tiles = args.group * wanted > 8 ? 2 : 1;
   args.tile_rows = std::min(wanted, 8 * column_tiles / args.group);
   args.columns = args.tile_rows * args.group;
-  const std::uint32_t warps = column_tiles == 1 ? attend_tune.narrow_warps : attend_tune.wide_warps;
-  const std::uint32_t ring = ring_offset(column_tiles, warps, args.columns, x.dims.head_dim);
+  const std::uint32_t consumers = column_tiles == 1 ? consumer_warps<1> : consumer_warps<2>;
+  const std::uint32_t producers = column_tiles == 1 ? producer_warps<1> : producer_warps<2>;
+  const std::uint32_t ring = ring_offset(column_tiles, consumers, args.columns, x.dims.head_dim);
   args.ring_bytes =
       (static_cast<std::uint32_t>(limits->shared_bytes) - ring) / shared_alignment * shared_alignment;
   set_layouts(args);
   set_workspace(args);
   void* parameters[] = {&args};
   PIKV_CUDA_TRY(cudaLaunchKernel(reinterpret_cast<const void*>(kernel_of(x.dims, column_tiles)),
-                                 dim3(static_cast<unsigned>(limits->blocks)), dim3(32 * (warps + 1)),
+                                 dim3(static_cast<unsigned>(limits->blocks)), dim3(32 * (consumers + producers)),
                                  parameters, ring + args.ring_bytes, stream));
   return {};
 }

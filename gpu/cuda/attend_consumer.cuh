@@ -54,7 +54,7 @@ public:
     const tensor_ref& q = args_.launch.q;
     const std::uint32_t columns = s.rows * args_.group;
     for (std::uint32_t i = threadIdx.x; i < 8 * ColumnTiles * HeadDim;
-         i += 32 * consumer_warps()) {
+         i += 32 * consumer_warps<ColumnTiles>) {
       const std::uint32_t column = i / HeadDim;
       const std::uint32_t channel = i % HeadDim;
       const std::uint64_t row = s.row_begin + column / args_.group;
@@ -64,7 +64,7 @@ public:
         x = load_f32(q.data, q.type, row * q.row_stride + head * q.head_stride + channel);
       store_query(column, channel, x);
     }
-    named_barrier(1, 32 * consumer_warps());
+    named_barrier(1, 32 * consumer_warps<ColumnTiles>);
   }
 
   /// Adds one tile to the state.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The warp that walks a block's range and copies pages into the ring, ahead of the warps that
-/// compute.
+/// The warps that walk a block's range and copy pages into the ring, ahead of the warps that
+/// compute. All of them walk the whole range and agree on where each tile goes; each starts the
+/// copies of every `Producers`th tile, because starting them takes longer than copying a small tile.
 #pragma once
 
 #include <pikv/gpu/cuda/attend_shared.cuh>
@@ -18,15 +19,18 @@ struct page_ref {
   std::uint32_t gap = 0;
 };
 
-template <int PageTokens>
+template <int PageTokens, std::uint32_t Producers>
 class attend_producer {
 public:
   static constexpr std::uint32_t tile_pages = attend_tile_tokens / PageTokens;
   static constexpr std::uint32_t batch_tiles = 32 / tile_pages;
+  /// Tiles in the ring at once: so few that no producer can wait for a phase of a barrier that has
+  /// come round twice because of the others.
+  static constexpr std::uint32_t most_tiles = attend_tune.ring_slots / 2 - Producers;
 
   __device__ attend_producer(const attend_kernel_args& args, attend_shared& shared,
-                             std::uint32_t ring)
-      : args_(args), shared_(shared), ring_(ring), lane_(threadIdx.x % 32) {}
+                             std::uint32_t ring, std::uint32_t index)
+      : args_(args), shared_(shared), ring_(ring), index_(index), lane_(threadIdx.x % 32) {}
 
   __device__ void run(const attend_range& range) {
     std::uint32_t next = range.begin;
@@ -134,7 +138,7 @@ private:
     p.read = x.data != nullptr && x.tokens > 0 && x.first <= s.position + s.rows - 1;
     p.bytes = p.read ? args_.layouts[static_cast<std::uint32_t>(x.stored)].head_bytes : 0;
     p.page.data += std::size_t{s.kv_head} * p.bytes;
-    const std::uint32_t room = p.bytes > 0 ? ring_page_bytes(p.bytes) : 0; // 0 for f32, unsupported
+    const std::uint32_t room = align_shared(p.bytes); // 0 for f32, which is not supported
     const std::uint32_t place = lane_ % tile_pages;
     std::uint32_t before = room;
     #pragma unroll
@@ -142,7 +146,7 @@ private:
       const std::uint32_t other = __shfl_up_sync(~0U, before, step);
       before += place >= step ? other : 0;
     }
-    p.offset = before - room + skew(place);
+    p.offset = before - room;
     p.room = over_tile(room, plus);
     p.sum = over_tile(p.bytes, plus);
     p.forms = over_tile(p.read ? 1U << static_cast<std::uint32_t>(x.stored) : 0U, either);
@@ -151,21 +155,14 @@ private:
     return p;
   }
 
-  /// Where a page begins within its room.
-  __device__ static std::uint32_t skew(std::uint32_t page) {
-    if constexpr (PageTokens == 8)
-      return page / 2 * 32 + page % 2 * 64;
-    else
-      return page * 32 % shared_alignment;
-  }
-
   /// Tile `i` of the batch: takes room in the ring, says what is in it and starts its copies.
   __device__ void produce_tile(const attend_segment& s, const placed_page& p, std::uint32_t i) {
     const std::uint32_t base =
         reserve(__shfl_sync(~0U, p.room, static_cast<int>(i * tile_pages))) + p.offset;
     const std::uint32_t slot = produced_ % attend_tune.ring_slots;
-    const bool mine = lane_ / tile_pages == i;
-    if (mine) {
+    if (produced_++ % Producers != index_)
+      return;
+    if (lane_ / tile_pages == i) {
       attend_tile_info& info = shared_.tiles[slot];
       const std::uint32_t place = lane_ % tile_pages;
       info.base[place] = base;
@@ -181,7 +178,6 @@ private:
     }
     __syncwarp();
     copy(slot, base, p, i);
-    ++produced_;
   }
 
   __device__ void copy(std::uint32_t slot, std::uint32_t to, const placed_page& p,
@@ -213,8 +209,7 @@ private:
   __device__ std::uint32_t reserve(std::uint32_t bytes) {
     static_assert(attend_tune.ring_slots == 32);
     const std::uint32_t skipped = next_ + bytes > args_.ring_bytes ? args_.ring_bytes - next_ : 0;
-    while (used_ + skipped + bytes > args_.ring_bytes
-           || produced_ - freed_ == attend_tune.ring_slots) {
+    while (used_ + skipped + bytes > args_.ring_bytes || produced_ - freed_ == most_tiles) {
       const std::uint32_t slot = freed_ % attend_tune.ring_slots;
       barrier_wait(&shared_.empty[slot], freed_ / attend_tune.ring_slots % 2);
       used_ -= __shfl_sync(~0U, size_, static_cast<int>(slot));
@@ -231,6 +226,8 @@ private:
   }
 
   __device__ void publish(const attend_segment& s) {
+    if (index_ != 0)
+      return;
     const std::uint32_t slot = published_ % attend_tune.segments;
     const std::uint32_t round = published_ / attend_tune.segments;
     if (round > 0)
@@ -246,6 +243,7 @@ private:
   const attend_kernel_args& args_;
   attend_shared& shared_;
   std::uint32_t ring_;
+  std::uint32_t index_; ///< among the producers
   std::uint32_t lane_;
   std::uint32_t next_ = 0; ///< offset of free room in the ring
   std::uint32_t used_ = 0; ///< bytes taken, skipped ends included

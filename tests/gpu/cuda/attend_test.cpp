@@ -70,7 +70,7 @@ void expect_matches_reference(const attend_problem& p) {
 void check(const attend_options& o, std::uint64_t seed) {
   SCOPED_TRACE("seed " + std::to_string(seed) + " dim " + std::to_string(o.head_dim) + " page "
                + std::to_string(o.page_tokens) + " group " + std::to_string(o.group) + " form "
-               + std::string(to_string(o.forms[0])));
+               + std::string(to_string(o.forms[0])) + " scopes " + std::to_string(o.scopes));
   attend_problem p(o, seed);
   p.run();
   expect_matches_reference(p);
