@@ -98,7 +98,7 @@ void append_complete_case(std::uint32_t tokens, std::uint8_t parts, form coded) 
   const bool copies = !is_raw(coded);
   const std::size_t count = tokens / 16;
   const std::size_t summary_bytes = gpu::summary_layout_of(dims, parts).bytes;
-  const device_bytes summaries(count * summary_bytes, false), errors(count * 8 * 64, false);
+  const device_bytes summaries(count * summary_bytes, false), errors(count * sizeof(gpu::codec_error), false);
   const auto copy = tables(copies ? coded : form::int4, count, false);
   std::vector<device_bytes> completions;
   for (std::size_t s = 0; s < sets; ++s) {
@@ -106,7 +106,7 @@ void append_complete_case(std::uint32_t tokens, std::uint8_t parts, form coded) 
     for (std::size_t i = 0; i < tokens; ++i)
       list[i] = {summaries.data() + i / 16 * summary_bytes,
                  copies ? copy[s].addresses[i / 16] : nullptr,
-                 errors.as<gpu::codec_error>() + i / 16 * 8};
+                 errors.as<gpu::codec_error>() + i / 16};
     completions.emplace_back(std::span<const gpu::cuda::append_completion>(list));
   }
   const double us = median_us(4, 15, [&](int i, cudaStream_t stream) {

@@ -185,6 +185,7 @@ void bench_select() {
   select_case(8, 2048, gpu::score_kind::mass, "mass");
   select_case(8, 2048, gpu::score_kind::quest, "quest");
   select_case(1, 8192, gpu::score_kind::mass, "mass");
+  select_case(8, 256, gpu::score_kind::mass, "mass");
 }
 
 void bench_reductions() {

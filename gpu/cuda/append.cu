@@ -36,8 +36,6 @@ struct append_shape {
   // Of append_complete only.
   const append_completion* completions = nullptr;
   summary_layout layout;
-  form coded = form::int8;
-  std::uint32_t k_group_log2 = 0;
 };
 
 /// The block's targets, and how their K columns are written.
@@ -50,6 +48,9 @@ struct target_list {
   std::uint8_t chunks[most_targets], singles[most_targets]; ///< local indices
   std::uint32_t begin, end;                                 ///< the block's part of the list
   std::uint32_t chunk_count, single_count;
+  std::uint8_t full[most_targets]; ///< local indices of the targets that fill their page
+  std::uint32_t full_count;
+  std::byte* summary[most_targets]; ///< of those
 };
 
 /// Loads the stretch and what follows of its last page. False: no page begins here.
@@ -65,6 +66,8 @@ __device__ bool load_targets(const append_shape& s, target_list& t) {
   }
   for (std::uint32_t i = threadIdx.x; i < available; i += tuning.threads) {
     const append_target target = x.targets[first + i];
+    if (s.completions != nullptr) // loaded for all, so that none waits for its slot
+      t.summary[i] = s.completions[first + i].summary;
     t.page[i] = target.page;
     t.row[i] = target.row;
     t.slot[i] = target.slot;
@@ -77,8 +80,8 @@ __device__ bool load_targets(const append_shape& s, target_list& t) {
   return t.begin < min(s.stretch, available);
 }
 
-/// Divides the targets into chunks and singles, in order. The first warp works.
-__device__ void find_chunks(std::uint32_t chunk, target_list& t) {
+/// Divides the targets into chunks and singles and finds those that fill a page, all in order.
+__device__ void find_chunks(std::uint32_t chunk, std::uint32_t page_tokens, target_list& t) {
   for (std::uint32_t i = t.begin + threadIdx.x; i < t.end; i += tuning.threads) {
     bool whole = t.slot[i] % chunk == 0 && i + chunk <= t.end;
     for (std::uint32_t j = 1; whole && j < chunk; ++j)
@@ -87,7 +90,7 @@ __device__ void find_chunks(std::uint32_t chunk, target_list& t) {
   }
   __syncthreads();
   if (warp_id() == 0) {
-    std::uint32_t chunks = 0, singles = 0;
+    std::uint32_t chunks = 0, singles = 0, full = 0;
     for (std::uint32_t base = t.begin; base < t.end; base += warp_lanes) {
       const std::uint32_t i = base + lane_id();
       const bool in = i < t.end;
@@ -96,7 +99,12 @@ __device__ void find_chunks(std::uint32_t chunk, target_list& t) {
                            && t.page[i - back] == t.page[i];
       const unsigned heads = __ballot_sync(whole_warp, covered && back == 0);
       const unsigned alone = __ballot_sync(whole_warp, in && !covered);
+      const bool fills = in && t.slot[i] == page_tokens - 1;
+      const unsigned filling = __ballot_sync(whole_warp, fills);
       const unsigned before = (1U << lane_id()) - 1;
+      if (fills)
+        t.full[full + __popc(filling & before)] = static_cast<std::uint8_t>(i);
+      full += __popc(filling);
       if (covered && back == 0)
         t.chunks[chunks + __popc(heads & before)] = static_cast<std::uint8_t>(i);
       if (in && !covered)
@@ -107,6 +115,7 @@ __device__ void find_chunks(std::uint32_t chunk, target_list& t) {
     if (lane_id() == 0) {
       t.chunk_count = chunks;
       t.single_count = singles;
+      t.full_count = full;
     }
   }
   __syncthreads();
@@ -118,11 +127,11 @@ __device__ __forceinline__ raw8<T> load_row(const tensor_ref& x, bool aligned, s
   const T* p = reinterpret_cast<const T*>(x.data) + row * x.row_stride + head * x.head_stride
                + channel;
   if (aligned)
-    return load_raw8(p);
+    return load_raw8(in_global(p));
   T y[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i)
-    y[i] = p[i];
+    y[i] = *in_global(p + i);
   raw8<T> out;
   memcpy(&out, y, sizeof y);
   return out;
@@ -167,7 +176,8 @@ __device__ void take_rows(const append_shape& s, const target_list& t, std::uint
       const std::uint32_t channel = u % units * lane_values;
       store_raw8(reinterpret_cast<Out*>(rows + i * row_bytes) + channel, converted<Out>(k[j]));
       Out* to = reinterpret_cast<Out*>(t.page[t.begin + i] + std::size_t{head} * at.bytes + at.v);
-      store_raw8(to + t.slot[t.begin + i] * s.x.dims.head_dim + channel, converted<Out>(v[j]));
+      store_raw8(in_global(to + t.slot[t.begin + i] * s.x.dims.head_dim + channel),
+                 converted<Out>(v[j]));
     }
   }
 }
@@ -193,139 +203,92 @@ __device__ void put_columns(const append_shape& s, const target_list& t, std::ui
 #pragma unroll
     for (std::uint32_t j = 0; j < chunk; ++j)
       x[j] = value(target + j, channel);
-    *reinterpret_cast<uint4*>(column(target, channel)) = *reinterpret_cast<const uint4*>(x);
+    *in_global(reinterpret_cast<uint4*>(column(target, channel))) =
+        *reinterpret_cast<const uint4*>(x);
   }
   for (std::uint32_t u = threadIdx.x; u < t.single_count * dim; u += tuning.threads) {
     const std::uint32_t channel = u / t.single_count;
     const std::uint32_t target = t.singles[u - channel * t.single_count];
-    *column(target, channel) = value(target, channel);
+    *in_global(column(target, channel)) = value(target, channel);
   }
 }
 
-/// What the warps of a block tell each other about a page that they encode.
-struct encode_storage {
-  float largest[4];
-  float error[4], norm[4];
-  bool fits[4];
+/// Channels of 16 bits go in pairs, so that shared memory is read a word a lane.
+template <class T>
+struct channel_pair {
+  static constexpr std::uint32_t channels = sizeof(T) == 4 ? 1 : 2;
+  __device__ static __forceinline__ float2 load(const std::byte* row, std::uint32_t c) {
+    if constexpr (sizeof(T) == 4)
+      return {reinterpret_cast<const float*>(row)[c], 0};
+    else if constexpr (std::is_same_v<T, __half>)
+      return __half22float2(*reinterpret_cast<const __half2*>(row + 2 * c));
+    else
+      return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(row + 2 * c));
+  }
 };
-
-/// Encodes K and V of one head of a full page, two warps each.
-template <class T, form Target>
-__device__ void encode_full(const append_shape& s, const append_completion& to,
-                            const std::byte* page, std::uint32_t head, const head_offsets& from,
-                            encode_storage& t) {
-  static_assert(tuning.threads == 128);
-  const head_offsets& at = s.offsets.of[static_cast<int>(Target)];
-  const std::uint32_t warp = warp_id();
-  const auto part = part_at<T>(page + std::size_t{head} * from.bytes,
-                               to.coded + std::size_t{head} * at.bytes, from, at, s.x.dims,
-                               s.k_group_log2, s.x.dims.page_tokens, warp < 2);
-  lane_quality q;
-  const warp_tiles mine{warp % 2, 2};
-  if constexpr (Target == form::fp8)
-    encode_part_fp8<4>(part, mine, [&](float x) {
-      x = warp_largest(x);
-      if (lane_id() == 0)
-        t.largest[warp] = x;
-      __syncthreads();
-      return max_nan(x, t.largest[warp ^ 1]);
-    }, q);
-  else
-    encode_part<Target, 4>(part, mine, q);
-  const float error = warp_sum(q.error);
-  const float norm = warp_sum(q.norm);
-  const bool fits = __all_sync(whole_warp, q.representable) != 0;
-  if (lane_id() == 0) {
-    t.error[warp] = error;
-    t.norm[warp] = norm;
-    t.fits[warp] = fits;
-  }
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    codec_error e;
-    e.k_error = static_cast<double>(t.error[0]) + static_cast<double>(t.error[1]);
-    e.k_norm = static_cast<double>(t.norm[0]) + static_cast<double>(t.norm[1]);
-    e.v_error = static_cast<double>(t.error[2]) + static_cast<double>(t.error[3]);
-    e.v_norm = static_cast<double>(t.norm[2]) + static_cast<double>(t.norm[3]);
-    e.representable = t.fits[0] && t.fits[1] && t.fits[2] && t.fits[3];
-    to.errors[head] = e;
-  }
-  __syncthreads();
-}
 
 /// Summary of a page whose tokens are all in shared memory, the first at `rows`.
 template <class T>
 __device__ __forceinline__ void summarise_rows(const append_shape& s, const std::byte* rows,
                                                std::uint32_t row_bytes, const summary_target& to) {
+  using pair = channel_pair<T>;
   const bool moments = (to.layout.parts & summary_mean_var) != 0;
   const bool range = (to.layout.parts & summary_min_max) != 0;
   const std::uint32_t n = s.x.dims.page_tokens;
   const float inverse = 1.0F / static_cast<float>(n);
-  for (std::uint32_t c = threadIdx.x; c < s.x.dims.head_dim; c += tuning.threads) {
-    const auto value = [&](std::uint32_t i) {
-      return to_f32(reinterpret_cast<const T*>(rows + i * row_bytes)[c]);
-    };
-    channel_sums sums(value(0));
+  for (std::uint32_t c = threadIdx.x * pair::channels; c < s.x.dims.head_dim;
+       c += tuning.threads * pair::channels) {
+    const float2 first = pair::load(rows, c);
+    channel_sums a(first.x), b(first.y);
 #pragma unroll 8
-    for (std::uint32_t i = 1; i < n; ++i) {
-      const float x = value(i);
-      if (moments)
-        sums.add_moments(x);
-      if (range)
-        sums.add_range(x);
+    for (std::uint32_t i = 0; i < n; ++i) {
+      const float2 x = pair::load(rows + i * row_bytes, c);
+      if (moments) {
+        a.add_moments(x.x);
+        b.add_moments(x.y);
+      }
+      if (range) {
+        a.add_range(x.x);
+        b.add_range(x.y);
+      }
     }
-    sums.put(inverse, c, to);
+    a.put(inverse, c, to);
+    if (pair::channels == 2)
+      b.put(inverse, c + 1, to);
   }
 }
 
-/// Summaries of the pages whose last slot the block has written.
-template <class T>
-__device__ void summarise_full(const append_shape& s, const target_list& t, std::uint32_t head,
-                               const head_offsets& from, const std::byte* rows,
-                               std::uint32_t row_bytes) {
-  constexpr form raw = sizeof(T) == 4 ? form::f32
-                       : std::is_same_v<T, __half> ? form::f16
-                                                   : form::bf16;
-  const std::uint32_t last = s.x.dims.page_tokens - 1;
-  for (std::uint32_t i = t.begin; i < t.end; ++i) {
-    if (t.slot[i] != last)
-      continue;
-    const append_completion to = s.completions[blockIdx.x * s.stretch + i];
-    if (to.summary == nullptr)
-      continue;
-    const summary_target out{to.summary + head * s.layout.head_bytes, s.layout};
-    if (i >= t.begin + last && t.slot[i - last] == 0 && t.page[i - last] == t.page[i])
-      summarise_rows<T>(s, rows + (i - last - t.begin) * row_bytes, row_bytes, out);
-    else // its earlier tokens are in the page only
-      summarise_tiles<raw, 2>(coded_at(t.page[i] + std::size_t{head} * from.bytes, from, 0, true),
-                              s.x.dims, last + 1, warp_id(), tuning.threads / 32, out);
-  }
+/// Whether all tokens of the page that target `i` fills are in shared memory, in order.
+__device__ __forceinline__ bool is_whole(const target_list& t, std::uint32_t i,
+                                         std::uint32_t page_tokens) {
+  const std::uint32_t last = page_tokens - 1;
+  return i >= t.begin + last && t.slot[i - last] == 0 && t.page[i - last] == t.page[i];
 }
 
-/// Encoded copies of the pages whose last slot the block has written.
-template <class T>
-__device__ void encode_full_pages(const append_shape& s, const target_list& t, std::uint32_t head,
-                                  const head_offsets& from) {
-  __shared__ encode_storage e;
-  for (std::uint32_t i = t.begin; i < t.end; ++i) {
-    if (t.slot[i] != s.x.dims.page_tokens - 1)
+/// Summaries of the pages that the block has filled: of those that are whole in shared memory, or
+/// of the others, whose K must be in the page.
+template <bool Whole, class T>
+__device__ __forceinline__ void summarise_full(const append_shape& s, const target_list& t,
+                                               std::uint32_t head, const head_offsets& from,
+                                               const std::byte* rows, std::uint32_t row_bytes) {
+  const std::uint32_t page_tokens = s.x.dims.page_tokens;
+  for (std::uint32_t n = 0; n < t.full_count; ++n) {
+    const std::uint32_t i = t.full[n];
+    if (t.summary[i] == nullptr || is_whole(t, i, page_tokens) != Whole)
       continue;
-    const append_completion to = s.completions[blockIdx.x * s.stretch + i];
-    if (to.coded == nullptr)
-      continue;
-    if (s.coded == form::int8)
-      encode_full<T, form::int8>(s, to, t.page[i], head, from, e);
-    else if (s.coded == form::int4)
-      encode_full<T, form::int4>(s, to, t.page[i], head, from, e);
+    const summary_target out{t.summary[i] + head * s.layout.head_bytes, s.layout};
+    if constexpr (Whole)
+      summarise_rows<T>(s, rows + (i + 1 - page_tokens - t.begin) * row_bytes, row_bytes, out);
     else
-      encode_full<T, form::fp8>(s, to, t.page[i], head, from, e);
+      with_lanes(page_tokens, [&](auto lanes) {
+        summarise_tiles<form_of<T>(), decltype(lanes)::value, 2>(
+            coded_at(t.page[i] + std::size_t{head} * from.bytes, from, 0, true), s.x.dims,
+            page_tokens, warp_id(), tuning.threads / 32, out);
+      });
   }
 }
 
-/// What a launch does with the pages that it fills.
-enum class finish { nothing, summary, summary_and_copy };
-
-template <class In, class Out, finish Finish>
+template <class In, class Out, bool Summaries>
 __global__ void __launch_bounds__(tuning.threads)
     append_kernel(const __grid_constant__ append_shape s) {
   extern __shared__ __align__(16) std::byte rows[];
@@ -336,14 +299,36 @@ __global__ void __launch_bounds__(tuning.threads)
   if (!load_targets(s, t))
     return;
   take_rows<In, Out>(s, t, head, at, rows, row_bytes);
-  find_chunks(16 / sizeof(Out), t); // its barriers also publish the rows
+  find_chunks(16 / sizeof(Out), s.x.dims.page_tokens, t); // its barriers also publish the rows
+  const bool summaries = Summaries && s.layout.parts != summary_none && t.full_count > 0;
+  if (summaries)
+    summarise_full<true, Out>(s, t, head, at, rows, row_bytes);
   put_columns<Out>(s, t, head, at, rows, row_bytes);
-  if constexpr (Finish != finish::nothing) {
-    __syncthreads(); // pages are read back
-    summarise_full<Out>(s, t, head, at, rows, row_bytes);
+  if (summaries) {
+    __syncthreads();
+    summarise_full<false, Out>(s, t, head, at, rows, row_bytes);
   }
-  if constexpr (Finish == finish::summary_and_copy)
-    encode_full_pages<Out>(s, t, head, at);
+}
+
+/// Encodes the pages that the targets of a block have filled.
+template <class T, form Target, int Vectors>
+__global__ void __launch_bounds__(tuning.threads, sizeof(T) == 2 ? 6 : 4)
+    copy_kernel(const __grid_constant__ encode_shape s, const append_target* targets,
+                const append_completion* completions, std::uint32_t count) {
+  constexpr int warps = tuning.threads / 32;
+  const std::uint32_t first = blockIdx.x * tuning.stretch;
+  for (std::uint32_t i = first; i < min(first + tuning.stretch, count); ++i) {
+    if (targets[i].slot != s.dims.page_tokens - 1)
+      continue;
+    const append_completion to = completions[i];
+    if (to.coded == nullptr)
+      continue;
+    lane_quality k, v;
+    encode_page<Target, Vectors, 4, warps, T>(s, targets[i].page, to.coded, s.dims.page_tokens, k,
+                                              v);
+    write_errors<warps>(k, v, to.errors);
+    __syncthreads();
+  }
 }
 
 bool starts_at_16_bytes(const tensor_ref& x) noexcept {
@@ -351,7 +336,7 @@ bool starts_at_16_bytes(const tensor_ref& x) noexcept {
   return (reinterpret_cast<std::uintptr_t>(x.data) | x.row_stride * n | x.head_stride * n) % 16 == 0;
 }
 
-template <finish Finish>
+template <bool Summaries>
 result<void> launch_append(append_shape s, CUstream_st* stream) {
   const append_launch& x = s.x;
   if (auto ok = check_dims("append", x.dims); !ok)
@@ -371,7 +356,7 @@ result<void> launch_append(append_shape s, CUstream_st* stream) {
   pikv::error failed;
   with_raw(raw_form(x.k.type), [&](auto in) {
     with_raw(x.stored, [&](auto out) {
-      auto kernel = append_kernel<decltype(in), decltype(out), Finish>;
+      auto kernel = append_kernel<decltype(in), decltype(out), Summaries>;
       if (shared > 32 * 1024) {
         const auto code = cudaFuncSetAttribute(
             kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
@@ -388,12 +373,32 @@ result<void> launch_append(append_shape s, CUstream_st* stream) {
   return check_launch("append");
 }
 
+result<void> copy_full_pages(const append_complete_launch& x, CUstream_st* stream) {
+  const append_launch& a = x.append;
+  const encode_shape s = encode_shape_of(a.dims);
+  const std::uint32_t blocks = (a.count + tuning.stretch - 1) / tuning.stretch;
+  with_raw(a.stored, [&](auto tag) {
+    using T = decltype(tag);
+    const auto launch = [&](auto kernel) {
+      kernel<<<blocks, tuning.threads, 0, stream>>>(s, a.targets, x.completions, a.count);
+    };
+    const bool small = s.k_group_log2 == 3;
+    if (x.coded == form::int8)
+      small ? launch(copy_kernel<T, form::int8, 1>) : launch(copy_kernel<T, form::int8, 2>);
+    else if (x.coded == form::int4)
+      small ? launch(copy_kernel<T, form::int4, 1>) : launch(copy_kernel<T, form::int4, 2>);
+    else
+      launch(copy_kernel<T, form::fp8, 1>);
+  });
+  return check_launch("append copies");
+}
+
 } // namespace
 
 result<void> append(const append_launch& x, CUstream_st* stream) {
   append_shape s;
   s.x = x;
-  return launch_append<finish::nothing>(s, stream);
+  return launch_append<false>(s, stream);
 }
 
 result<void> append_complete(const append_complete_launch& x, CUstream_st* stream) {
@@ -402,14 +407,10 @@ result<void> append_complete(const append_complete_launch& x, CUstream_st* strea
   append_shape s;
   s.x = x.append;
   s.completions = x.completions;
-  if (auto ok = check_dims("append", s.x.dims); !ok)
-    return ok;
   s.layout = summary_layout_of(s.x.dims, x.parts);
-  s.coded = x.coded;
-  s.k_group_log2 =
-      static_cast<std::uint32_t>(std::countr_zero(layout_of(s.x.dims, form::int8).k_group));
-  return x.with_copies ? launch_append<finish::summary_and_copy>(s, stream)
-                       : launch_append<finish::summary>(s, stream);
+  if (auto ok = launch_append<true>(s, stream); !ok || !x.with_copies || s.x.count == 0)
+    return ok;
+  return copy_full_pages(x, stream);
 }
 
 } // namespace pikv::gpu::cuda

@@ -3,6 +3,8 @@
 /// Encoding the K or V of one head by one warp. Bytes and scales equal those of the host kernels.
 #pragma once
 
+#include <bit>
+
 #include <pikv/gpu/cuda/codec_numeric.cuh>
 
 namespace pikv::gpu::cuda {
@@ -71,9 +73,9 @@ __device__ __forceinline__ void store_nibbles(std::byte* out, std::uint32_t inde
   if (!active)
     return;
   if constexpr (half_words == 2)
-    *reinterpret_cast<uint2*>(out + at) = {y[0], y[1]};
+    *in_global(reinterpret_cast<uint2*>(out + at)) = {y[0], y[1]};
   else
-    *reinterpret_cast<unsigned*>(out + at) = y[0];
+    *in_global(reinterpret_cast<unsigned*>(out + at)) = y[0];
 }
 
 /// 1 / x for a normal x, rounded to nearest.
@@ -101,9 +103,12 @@ __device__ __forceinline__ float2 group_range(const part_of_head<T>& part, std::
           range = {min_nan(range.x, x[v][i]), max_nan(range.y, x[v][i])};
     }
   }
-  for (std::uint32_t step = 1; step < 1U << part.group_log2 >> 3 >> (Vectors - 1); step *= 2)
-    range = {min_nan(range.x, __shfl_xor_sync(whole_warp, range.x, step)),
-             max_nan(range.y, __shfl_xor_sync(whole_warp, range.y, step))};
+  const std::uint32_t lanes = 1U << part.group_log2 >> 3 >> (Vectors - 1); // of a group: 1, 2 or 4
+#pragma unroll
+  for (std::uint32_t step = 1; step < 4; step *= 2)
+    if (step < lanes)
+      range = {min_nan(range.x, __shfl_xor_sync(whole_warp, range.x, step)),
+               max_nan(range.y, __shfl_xor_sync(whole_warp, range.y, step))};
   return range;
 }
 
@@ -115,7 +120,6 @@ __device__ __forceinline__ void encode_integers(const part_of_head<T>& part, std
                                                 lane_quality& sums) {
   constexpr float levels = Target == form::int8 ? 255.0F : 15.0F;
   constexpr float magic = 8388608.0F; // 2^23: adding it rounds to an integer in the low bits
-  constexpr float infinite = __builtin_huge_valf();
   float x[Vectors][8];
 #pragma unroll
   for (int v = 0; v < Vectors; ++v)
@@ -124,14 +128,14 @@ __device__ __forceinline__ void encode_integers(const part_of_head<T>& part, std
   const float2 range = group_range<Full, Vectors>(part, n, raw, x);
   const bool empty = !Full && range.x > range.y;
   const bool flat = range.x == range.y;
-  const __half low = flat ? __float2half_rn(range.x) : f16_below(empty ? 0.0F : range.x);
+  const __half low = flat ? __float2half_rn(range.x) : __float2half_rd(empty ? 0.0F : range.x);
   const float base = __half2float(low);
   const float step = divide_by(range.y - base, levels, 1.0F / levels);
-  const __half scale16 = flat || empty ? __half(0.0F) : f16_above(step);
+  const __half scale16 = flat || empty ? __half(0.0F) : __float2half_ru(step);
   const float scale = __half2float(scale16);
   const float inverse = scale > 0 ? reciprocal(scale) : 0.0F;
-  if (active && !empty) // false also where one is NaN
-    sums.representable &= fabsf(range.x) <= largest_f16 && step <= largest_f16 && range.y < infinite;
+  if (active && !empty) // false also where a value is NaN or infinite
+    sums.representable &= fabsf(range.x) <= largest_f16 && step <= largest_f16;
   float error = 0, norm = 0;
   unsigned q[2 * Vectors];
 #pragma unroll
@@ -161,26 +165,26 @@ __device__ __forceinline__ void encode_integers(const part_of_head<T>& part, std
     store_nibbles(part.out, index, part.group_log2, q, active);
   } else if (active) {
     if constexpr (Vectors == 2)
-      *reinterpret_cast<uint4*>(part.out + index) = {q[0], q[1], q[2], q[3]};
+      *in_global(reinterpret_cast<uint4*>(part.out + index)) = {q[0], q[1], q[2], q[3]};
     else
-      *reinterpret_cast<uint2*>(part.out + index) = {q[0], q[1]};
+      *in_global(reinterpret_cast<uint2*>(part.out + index)) = {q[0], q[1]};
   }
   if (active && (index & ((1U << part.group_log2) - 1)) == 0)
-    reinterpret_cast<__half2*>(part.scales)[index >> part.group_log2] =
+    in_global(reinterpret_cast<__half2*>(part.scales))[index >> part.group_log2] =
         __halves2half2(scale16, low);
 }
 
 /// The largest magnitude of a lane's filled values, NaN if one is.
-template <class T>
+template <bool Full, class T>
 __device__ __forceinline__ float lane_largest(const part_of_head<T>& part, std::uint32_t index,
                                               const raw8<T>& raw) {
   float x[8];
   widen(raw, x);
-  const std::uint32_t n = part.template filled<lane_values>(index);
-  if (n == lane_values) {
+  if (Full) {
     const float2 range = range_of(raw, x);
     return max_nan(-range.x, range.y);
   }
+  const std::uint32_t n = part.template filled<lane_values>(index);
   float top = 0;
 #pragma unroll
   for (int i = 0; i < 8; ++i)
@@ -189,25 +193,27 @@ __device__ __forceinline__ float lane_largest(const part_of_head<T>& part, std::
   return top;
 }
 
-template <class T>
+template <bool Full, class T>
 __device__ __forceinline__ void encode_e4m3(const part_of_head<T>& part, std::uint32_t index,
-                                            const raw8<T>& raw, float scale, lane_quality& sums) {
+                                            const raw8<T>& raw, float scale, float inverse,
+                                            lane_quality& sums) {
   float x[8];
   widen(raw, x);
-  const std::uint32_t n = part.template filled<lane_values>(index);
-  const float inverse = __frcp_rn(scale);
+  if (!Full) {
+    const std::uint32_t n = part.template filled<lane_values>(index);
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      x[i] = i < n ? x[i] : 0.0F;
+  }
   unsigned w[2];
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    float* v = x + 4 * i;
-#pragma unroll
-    for (int j = 0; j < 4; ++j)
-      v[j] = 4 * i + j < n ? v[j] : 0.0F;
+    const float* v = x + 4 * i;
     const unsigned a = __nv_cvt_float2_to_fp8x2({v[0] * inverse, v[1] * inverse}, __NV_SATFINITE,
                                                 __NV_E4M3);
     const unsigned b = __nv_cvt_float2_to_fp8x2({v[2] * inverse, v[3] * inverse}, __NV_SATFINITE,
                                                 __NV_E4M3);
-    w[i] = a | b << 16;
+    w[i] = __byte_perm(a, b, 0x5410);
     const float4 q = widen_e4m3(w[i]);
     const float back[4] = {q.x, q.y, q.z, q.w};
 #pragma unroll
@@ -217,82 +223,65 @@ __device__ __forceinline__ void encode_e4m3(const part_of_head<T>& part, std::ui
       sums.norm = fmaf(v[j], v[j], sums.norm);
     }
   }
-  *reinterpret_cast<uint2*>(part.out + index) = {w[0], w[1]};
+  *in_global(reinterpret_cast<uint2*>(part.out + index)) = {w[0], w[1]};
 }
 
-/// The tiles that a warp takes of a part: every `step`-th from `first` on.
-struct warp_tiles {
-  std::uint32_t first = 0, step = 1;
-};
-
-/// Calls f(index, active, raw) for the lane's 8 * Vectors values of the warp's tiles, `Batch` loads
-/// at once. A tile may reach beyond the part: lanes there are not active.
+/// Calls f(index, active, raw) for the lane's 8 * Vectors values of each tile, `Batch` loads at once.
+/// A tile may reach beyond the part: lanes there are not active.
 template <int Batch, int Vectors, class T, class F>
-__device__ __forceinline__ void for_tiles(const part_of_head<T>& part, warp_tiles w, F&& f) {
+__device__ __forceinline__ void for_tiles(const part_of_head<T>& part, F&& f) {
   constexpr std::uint32_t values = tile_values * Vectors;
-  for (std::uint32_t tile = w.first; tile * values < part.values; tile += Batch * w.step) {
+  for (std::uint32_t first = 0; first < part.values; first += Batch * values) {
     raw8<T> raw[Batch][Vectors];
-    const std::uint32_t index = tile * values + lane_id() * lane_values * Vectors;
-#pragma unroll
-    for (int j = 0; j < Batch; ++j) {
-      const std::uint32_t at = index + j * w.step * values;
-#pragma unroll
-      for (int v = 0; v < Vectors; ++v)
-        if (at < part.values)
-          raw[j][v] = load_raw8(part.in + at + v * lane_values);
-    }
+    const std::uint32_t index = first + lane_id() * lane_values * Vectors;
 #pragma unroll
     for (int j = 0; j < Batch; ++j)
-      if ((tile + j * w.step) * values < part.values)
-        f(index + j * w.step * values, index + j * w.step * values < part.values, raw[j]);
+#pragma unroll
+      for (int v = 0; v < Vectors; ++v)
+        if (index + j * values < part.values)
+          raw[j][v] = load_raw8(in_global(part.in + index + j * values + v * lane_values));
+#pragma unroll
+    for (int j = 0; j < Batch; ++j)
+      if (first + j * values < part.values)
+        f(index + j * values, index + j * values < part.values, raw[j]);
   }
 }
 
-/// Encodes the warp's tiles of one part as int8 or int4; the whole warp calls.
-template <form Target, int Batch, class T>
-__device__ __forceinline__ void encode_part(const part_of_head<T>& part, warp_tiles w,
-                                            lane_quality& sums) {
-  const auto encode = [&](auto full, auto vectors) {
-    constexpr int n = decltype(vectors)::value;
-    for_tiles<Batch / n, n>(part, w, [&](std::uint32_t index, bool active, const auto& raw) {
-      encode_integers<Target, decltype(full)::value, n>(part, index, active, raw, sums);
-    });
-  };
-  using one = std::integral_constant<int, 1>;
-  using two = std::integral_constant<int, 2>;
-  const bool full = part.tokens == part.page_tokens;
-  if (part.group_log2 == 3)
-    full ? encode(std::true_type{}, one{}) : encode(std::false_type{}, one{});
+/// Encodes one part as int8 or int4; the whole warp calls. `Vectors`: 1 where a group has eight
+/// values, else 2.
+template <form Target, int Vectors, int Batch, class T>
+__device__ __forceinline__ void encode_part(const part_of_head<T>& part, lane_quality& sums) {
+  if (part.tokens == part.page_tokens)
+    for_tiles<Batch / Vectors, Vectors>(
+        part, [&](std::uint32_t index, bool active, const auto& raw) {
+          encode_integers<Target, true, Vectors>(part, index, active, raw, sums);
+        });
   else
-    full ? encode(std::true_type{}, two{}) : encode(std::false_type{}, two{});
+    for_tiles<Batch / Vectors, Vectors>(
+        part, [&](std::uint32_t index, bool active, const auto& raw) {
+          encode_integers<Target, false, Vectors>(part, index, active, raw, sums);
+        });
 }
 
-/// Encodes the warp's tiles of one part as fp8; `largest_of` turns the largest magnitude among the
-/// lane's values, NaN if one is, into the largest of the part.
-template <int Batch, class T, class F>
-__device__ __forceinline__ void encode_part_fp8(const part_of_head<T>& part, warp_tiles w,
-                                                F&& largest_of, lane_quality& sums) {
+/// Encodes one part as fp8; the whole warp calls.
+template <bool Full, int Batch, class T>
+__device__ __forceinline__ void encode_part_fp8(const part_of_head<T>& part, lane_quality& sums) {
   float top = 0;
-  for_tiles<Batch, 1>(part, w, [&](std::uint32_t index, bool, const auto& raw) {
-    top = max_nan(top, lane_largest(part, index, raw[0]));
+  for_tiles<Batch, 1>(part, [&](std::uint32_t index, bool, const auto& raw) {
+    top = max_nan(top, lane_largest<Full>(part, index, raw[0]));
   });
-  top = largest_of(top);
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2)
+    top = max_nan(top, __shfl_xor_sync(whole_warp, top, step));
   sums.representable &= top < __builtin_huge_valf();
   // A scale below the normal floats has no finite inverse.
   const float scale = top > 0 ? fmaxf(__fdiv_rn(top, largest_e4m3), 0x1p-126F) : 1.0F;
-  if (w.first == 0 && lane_id() == 0)
+  const float inverse = __frcp_rn(scale);
+  if (lane_id() == 0)
     *reinterpret_cast<float*>(part.scales) = scale;
-  for_tiles<Batch, 1>(part, w, [&](std::uint32_t index, bool, const auto& raw) {
-    encode_e4m3(part, index, raw[0], scale, sums); // the second read comes from L1
+  for_tiles<Batch, 1>(part, [&](std::uint32_t index, bool, const auto& raw) {
+    encode_e4m3<Full>(part, index, raw[0], scale, inverse, sums); // the second read is from L1
   });
-}
-
-/// The largest over the warp, NaN if one is.
-__device__ __forceinline__ float warp_largest(float x) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2)
-    x = max_nan(x, __shfl_xor_sync(whole_warp, x, step));
-  return x;
 }
 
 /// The K or V of one head, between a raw page and an encoded one.
@@ -312,6 +301,83 @@ __device__ __forceinline__ part_of_head<T> part_at(const std::byte* raw_head, st
   x.head_dim = dims.head_dim;
   x.is_k = is_k;
   return x;
+}
+
+/// What encoding a page needs to know of the cache.
+struct encode_shape {
+  cache_dims dims;
+  form_offsets offsets;
+  std::uint32_t k_group_log2 = 0;
+};
+
+inline encode_shape encode_shape_of(const cache_dims& dims) noexcept {
+  const std::uint32_t k_group = layout_of(dims, form::int8).k_group;
+  return {dims, offsets_of(dims), static_cast<std::uint32_t>(std::countr_zero(k_group))};
+}
+
+template <class T>
+__host__ __device__ constexpr form form_of() {
+  return sizeof(T) == 4 ? form::f32 : std::is_same_v<T, __half> ? form::f16 : form::bf16;
+}
+
+/// Encodes a page; its parts (K and V of each head) go to the block's warps in turn, and each warp
+/// asks for its next part while it works on one.
+template <form Target, int Vectors, int Batch, int Warps, class T>
+__device__ __forceinline__ void encode_page(const encode_shape& s, const std::byte* page,
+                                            std::byte* coded, std::uint32_t tokens, lane_quality& k,
+                                            lane_quality& v) {
+  const head_offsets from = s.offsets.of[static_cast<int>(form_of<T>())];
+  const head_offsets to = s.offsets.of[static_cast<int>(Target)];
+  const std::uint32_t parts = 2 * s.dims.kv_heads;
+  for (std::uint32_t i = warp_id(); i < parts; i += Warps) {
+    const std::uint32_t head = i / 2;
+    const bool is_k = i % 2 == 0;
+    const auto part = part_at<T>(page + std::size_t{head} * from.bytes,
+                                 coded + std::size_t{head} * to.bytes, from, to, s.dims,
+                                 s.k_group_log2, tokens, is_k);
+    if (i + Warps < parts) {
+      const std::uint32_t next = i + Warps;
+      prefetch_warp(page + std::size_t{next / 2} * from.bytes + (next % 2 == 0 ? 0 : from.v),
+                    part.values * sizeof(T));
+    }
+    lane_quality sums;
+    if constexpr (Target == form::fp8)
+      tokens == s.dims.page_tokens ? encode_part_fp8<true, Batch>(part, sums)
+                                   : encode_part_fp8<false, Batch>(part, sums);
+    else
+      encode_part<Target, Vectors, Batch>(part, sums);
+    k.error += is_k ? sums.error : 0.0F;
+    k.norm += is_k ? sums.norm : 0.0F;
+    v.error += is_k ? 0.0F : sums.error;
+    v.norm += is_k ? 0.0F : sums.norm;
+    k.representable &= sums.representable;
+  }
+}
+
+/// Adds up the lanes of a block; thread 0 writes.
+template <int Warps>
+__device__ void write_errors(const lane_quality& k, const lane_quality& v, codec_error* out) {
+  __shared__ double sums[Warps][4];
+  const bool fits = __syncthreads_and(k.representable && v.representable) != 0;
+  const double lane[4] = {k.error, k.norm, v.error, v.norm};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const double sum = warp_sum(lane[i]);
+    if (lane_id() == 0)
+      sums[warp_id()][i] = sum;
+  }
+  __syncthreads();
+  if (threadIdx.x != 0)
+    return;
+  codec_error total;
+  for (int w = 0; w < Warps; ++w) {
+    total.k_error += sums[w][0];
+    total.k_norm += sums[w][1];
+    total.v_error += sums[w][2];
+    total.v_norm += sums[w][3];
+  }
+  total.representable = fits;
+  *out = total;
 }
 
 } // namespace pikv::gpu::cuda

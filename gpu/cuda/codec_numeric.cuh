@@ -50,6 +50,13 @@ struct raw8 {
   uint4 bits[sizeof(T) / 2];
 };
 
+/// Tells the compiler that `p` is in global memory, which it cannot see of an address from memory.
+template <class T>
+__device__ __forceinline__ T* in_global(T* p) {
+  __builtin_assume(__isGlobal(p));
+  return p;
+}
+
 template <class T>
 __device__ __forceinline__ raw8<T> load_raw8(const T* p) {
   raw8<T> x;
@@ -183,6 +190,13 @@ __device__ __forceinline__ float divide_by(float x, float y, float reciprocal) {
 
 __device__ __forceinline__ std::uint32_t lane_id() { return threadIdx.x % warp_lanes; }
 __device__ __forceinline__ std::uint32_t warp_id() { return threadIdx.x / warp_lanes; }
+
+/// Asks for `bytes` from `p` on ahead of their use; the warp calls.
+__device__ __forceinline__ void prefetch_warp(const void* p, std::uint32_t bytes) {
+  constexpr std::uint32_t line = 128;
+  for (std::uint32_t at = lane_id() * line; at < bytes; at += warp_lanes * line)
+    asm volatile("prefetch.global.L1 [%0];" ::"l"(static_cast<const char*>(p) + at));
+}
 
 template <class T>
 __device__ __forceinline__ T warp_sum(T x) {

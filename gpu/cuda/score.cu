@@ -53,14 +53,58 @@ __device__ page_source source_of(const score_launch& x, const attend_sequence& s
   return p;
 }
 
-__device__ __forceinline__ void copy_ahead(unsigned shared, const void* global) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");
-}
-__device__ __forceinline__ void await_copies() {
-  asm volatile("cp.async.wait_all;" ::: "memory");
-}
 __device__ __forceinline__ unsigned shared_address(const void* p) {
   return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+
+/// Copies `bytes` of each lane's summary, if it has one, to its row in shared memory; the warp calls.
+/// One bulk copy a lane where the device has them, else 16 bytes a lane at a time.
+__device__ __forceinline__ void copy_summaries(const page_source& mine, unsigned rows,
+                                               std::uint32_t row_bytes, std::uint32_t bytes,
+                                               unsigned barrier) {
+#if __CUDA_ARCH__ >= 900
+  const unsigned there = __ballot_sync(whole_warp, mine.summary != nullptr);
+  if (lane_id() == 0) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
+                 "r"(__popc(there) * bytes)
+                 : "memory");
+  }
+  __syncwarp();
+  if (mine.summary != nullptr)
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1], %2, [%3];" ::"r"(rows + lane_id() * row_bytes),
+                 "l"(mine.summary), "r"(bytes), "r"(barrier)
+                 : "memory");
+#else
+  for (std::uint32_t p = 0; p < warp_lanes; ++p) {
+    const auto from = reinterpret_cast<const std::byte*>(
+        __shfl_sync(whole_warp, reinterpret_cast<unsigned long long>(mine.summary),
+                    static_cast<int>(p)));
+    if (from != nullptr)
+      for (std::uint32_t at = lane_id() * 16; at < bytes; at += warp_lanes * 16)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(rows + p * row_bytes + at),
+                     "l"(from + at)
+                     : "memory");
+  }
+#endif
+}
+
+/// Waits for the warp's copies.
+__device__ __forceinline__ void await_summaries(unsigned barrier) {
+#if __CUDA_ARCH__ >= 900
+  unsigned done = 0;
+  while (done == 0)
+    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], 0; "
+                 "selp.u32 %0, 1, 0, p; }"
+                 : "=r"(done)
+                 : "r"(barrier)
+                 : "memory");
+#else
+  asm volatile("cp.async.wait_all;" ::: "memory");
+  __syncwarp();
+#endif
 }
 
 /// Four 8x8 matrices of f16; lane i gives the address of row i % 8 of matrix i / 8.
@@ -96,41 +140,58 @@ struct coefficients {
   }
 };
 
-/// Writes the coefficients of the block's query rows, zeros up to a multiple of four rows. A power
-/// of two per row brings the largest near 1,024, so that f16 neither overflows nor loses bits.
-__device__ void load_coefficients(const score_launch& x, const attend_sequence& s,
-                                  std::uint32_t head, std::uint32_t first, std::uint32_t rows,
-                                  std::uint32_t row_bytes, const coefficients& out) {
-  const std::uint32_t dim = x.dims.head_dim, group = x.dims.group();
-  const std::uint32_t padded = (rows + rows_at_once - 1) / rows_at_once * rows_at_once;
+constexpr std::uint32_t row_lanes = 16; ///< lanes that prepare one query row
+constexpr int row_values = 16;          ///< of a row, at most, each of them
+
+/// Reads what this lane prepares of query row `r` (of the block): channels lane, lane + 16, ...
+__device__ __forceinline__ void load_query(const score_launch& x, const attend_sequence& s,
+                                           std::uint32_t head, std::uint32_t row,
+                                           float (&q)[row_values]) {
+  const std::uint32_t group = x.dims.group();
+  const std::uint64_t begin = (s.row_begin + row / group) * x.q.row_stride
+                              + (head * group + row % group) * x.q.head_stride;
+  with_dtype(x.q.type, [&](auto tag) {
+    const auto* p = reinterpret_cast<const decltype(tag)*>(x.q.data) + begin;
+#pragma unroll
+    for (int i = 0; i < row_values; ++i) {
+      const std::uint32_t c = threadIdx.x % row_lanes + i * row_lanes;
+      if (c < x.dims.head_dim)
+        q[i] = to_f32(p[c]);
+    }
+  });
+}
+
+/// Writes the coefficients of query row `r` of the block. A power of two per row brings the largest
+/// near 1,024, so that f16 neither overflows nor loses bits.
+__device__ __forceinline__ void put_coefficients(const score_launch& x, std::uint32_t r,
+                                                 float (&q)[row_values], std::uint32_t row_bytes,
+                                                 const coefficients& out) {
+  const std::uint32_t dim = x.dims.head_dim;
   const bool mass = x.kind == score_kind::mass;
-  for (std::uint32_t r = warp_id(); r < padded; r += warps) {
-    float q[8] = {}, top = 0;
+  float top = 0;
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const std::uint32_t c = lane_id() + i * warp_lanes;
-      if (r < rows && c < dim)
-        q[i] = load_f32(x.q.data, x.q.type,
-                        (s.row_begin + (first + r) / group) * x.q.row_stride
-                            + (head * group + (first + r) % group) * x.q.head_stride + c)
-               * x.scale;
-      top = fmaxf(top, fabsf(q[i]));
-    }
-    top = __uint_as_float(__reduce_max_sync(whole_warp, __float_as_uint(top)));
-    const int exponent = top > 0 ? min(max(9 - ilogbf(top), -60), 60) : 0;
-    const float factor = ldexpf(1.0F, exponent);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const std::uint32_t c = lane_id() + i * warp_lanes;
-      if (c >= dim)
-        continue;
-      const float y = q[i] * factor;
-      out.put(row_bytes, r, c, mass ? y : fminf(y, 0.0F));
-      out.put(row_bytes, r, dim + c, mass ? y * y * 0x1p-11F : fmaxf(y, 0.0F));
-    }
-    if (lane_id() == 0)
-      out.factors[r] = {ldexpf(1.0F, -exponent), ldexpf(1.0F, mass ? 10 - 2 * exponent : -exponent)};
+  for (int i = 0; i < row_values; ++i) {
+    q[i] *= x.scale;
+    top = fmaxf(top, fabsf(q[i]));
   }
+#pragma unroll
+  for (int step = row_lanes / 2; step > 0; step /= 2)
+    top = fmaxf(top, __shfl_xor_sync(whole_warp, top, step));
+  // 9 - the exponent of the largest, read off its bits and kept away from those of no float.
+  const int exponent = min(max(9 + 127 - static_cast<int>(__float_as_uint(top) >> 23), -55), 60);
+  const auto power = [](int e) { return __uint_as_float(static_cast<unsigned>(127 + e) << 23); };
+  const float factor = power(exponent);
+#pragma unroll
+  for (int i = 0; i < row_values; ++i) {
+    const std::uint32_t c = threadIdx.x % row_lanes + i * row_lanes;
+    if (c >= dim)
+      continue;
+    const float y = q[i] * factor;
+    out.put(row_bytes, r, c, mass ? y : fminf(y, 0.0F));
+    out.put(row_bytes, r, dim + c, mass ? y * y * 0x1p-11F : fmaxf(y, 0.0F));
+  }
+  if (threadIdx.x % row_lanes == 0)
+    out.factors[r] = {power(-exponent), mass ? power(10 - 2 * exponent) : power(-exponent)};
 }
 
 /// Products of one half of the vectors of 32 pages with four query rows. `pages` and `rows` are this
@@ -166,20 +227,29 @@ __global__ void __launch_bounds__(tuning.threads)
   coefficients q;
   q.factors = reinterpret_cast<float2*>(shared + pages_per_block * row_bytes);
   q.rows = shared + pages_per_block * row_bytes + tuning.query_rows * sizeof(float2);
+  __shared__ std::uint64_t barriers[warps];
+  const unsigned barrier = shared_address(&barriers[warp_id()]);
 
+  // The first rows' queries are on their way while the page table is read.
+  constexpr std::uint32_t rows_a_turn = tuning.threads / row_lanes;
+  float values[row_values] = {};
+  if (threadIdx.x / row_lanes < rows)
+    load_query(x, s, head, first_row + threadIdx.x / row_lanes, values);
   const page_source mine = source_of(x, s, warp_first + lane_id(), head);
-#pragma unroll 8
-  for (std::uint32_t p = 0; p < pages_per_warp; ++p) {
-    const auto from = reinterpret_cast<const std::byte*>(
-        __shfl_sync(whole_warp, reinterpret_cast<unsigned long long>(mine.summary),
-                    static_cast<int>(p)));
-    if (from != nullptr)
-      for (std::uint32_t u = lane_id(); u < units; u += warp_lanes)
-        copy_ahead(shared_address(pages) + p * row_bytes + u * 16, from + u * 16);
+  copy_summaries(mine, shared_address(pages), row_bytes, units * 16, barrier);
+  for (std::uint32_t first = 0; first < rows; first += rows_a_turn) { // beyond the rows: zeros
+    const std::uint32_t r = first + threadIdx.x / row_lanes;
+    if (first > 0) {
+#pragma unroll
+      for (float& v : values)
+        v = 0;
+      if (r < rows)
+        load_query(x, s, head, first_row + r, values);
+    }
+    put_coefficients(x, r, values, row_bytes, q);
   }
-  load_coefficients(x, s, head, first_row, rows, row_bytes, q);
-  await_copies();
   __syncthreads();
+  await_summaries(barrier);
 
   const std::uint32_t i = lane_id() % 8, m = lane_id() / 8; // row and matrix whose address we give
   const unsigned lower = shared_address(pages) + (i + m % 2 * 8) * row_bytes + m / 2 * 16;
@@ -236,6 +306,8 @@ result<void> score(const score_launch& x, CUstream_st* stream) {
       shared_bytes(x.dims, (rows + rows_at_once - 1) / rows_at_once * rows_at_once);
   PIKV_CUDA_TRY(cudaFuncSetAttribute(score_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      static_cast<int>(shared)));
+  PIKV_CUDA_TRY(cudaFuncSetAttribute(score_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                     cudaSharedmemCarveoutMaxShared));
   score_kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles);
   return check_launch("score");
 }

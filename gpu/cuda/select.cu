@@ -11,6 +11,7 @@ namespace {
 
 struct select_tuning {
   int threads = 512;
+  int blocks = 2; ///< that registers must allow: a block starts beside those of the scores
   std::size_t keys_in_shared = 160 * 1024; ///< bytes; longer lists keep their keys in the workspace
 };
 constexpr select_tuning tuning{};
@@ -184,7 +185,7 @@ __device__ void decide_route(const select_shape& s, const block_row& r, route_st
 }
 
 /// A block adds up the shares of each shard's old pages, for the query heads of one KV head.
-__global__ void __launch_bounds__(tuning.threads)
+__global__ void __launch_bounds__(tuning.threads, tuning.blocks)
     shard_kernel(const __grid_constant__ select_shape s) {
   __shared__ unsigned long long sums[most_shards];
   __shared__ share_storage<tuning.threads> t;
@@ -286,7 +287,7 @@ __device__ block_counts make_keys(const select_shape& s, const block_row& r, std
   return count_block<false>(n, t.counts[1]);
 }
 
-__global__ void __launch_bounds__(tuning.threads)
+__global__ void __launch_bounds__(tuning.threads, tuning.blocks)
     select_kernel(const __grid_constant__ select_shape s) {
   extern __shared__ __align__(16) std::byte shared[];
   __shared__ select_storage t;
@@ -365,7 +366,7 @@ result<void> launch_chained(void (*kernel)(Args), const char* name, dim3 grid, u
   int device = 0, major = 0;
   PIKV_CUDA_TRY(cudaGetDevice(&device));
   PIKV_CUDA_TRY(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  if (shared > 32 * 1024)
+  if (shared > 0)
     PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                        static_cast<int>(shared)));
   cudaLaunchAttribute early{};
