@@ -68,15 +68,19 @@ struct append_buffers {
     for (const auto& p : pages) {
       std::vector<gpu::append_target> list;
       for (std::uint32_t i = 0; i < tokens; ++i)
-        list.push_back({p.addresses[single ? i : i / 16], i,
-                        static_cast<std::uint16_t>(single ? 7 : i % 16)});
+        list.push_back(
+            {p.addresses[single ? i : i / 16], i, static_cast<std::uint16_t>(single ? 7 : i % 16)});
       target_tables.emplace_back(std::span<const gpu::append_target>(list));
     }
   }
 
   gpu::cuda::append_launch launch(form stored, std::uint32_t tokens, int set) const {
     const dtype type = stored == form::bf16 ? dtype::bf16 : dtype::f16;
-    return {dims, stored, {k.data(), type, 1024, 128}, {v.data(), type, 1024, 128}, tokens,
+    return {dims,
+            stored,
+            {k.data(), type, 1024, 128},
+            {v.data(), type, 1024, 128},
+            tokens,
             target_tables[static_cast<std::size_t>(set)].as<gpu::append_target>()};
   }
 };
@@ -98,7 +102,8 @@ void append_complete_case(std::uint32_t tokens, std::uint8_t parts, form coded) 
   const bool copies = !is_raw(coded);
   const std::size_t count = tokens / 16;
   const std::size_t summary_bytes = gpu::summary_layout_of(dims, parts).bytes;
-  const device_bytes summaries(count * summary_bytes, false), errors(count * sizeof(gpu::codec_error), false);
+  const device_bytes summaries(count * summary_bytes, false),
+      errors(count * sizeof(gpu::codec_error), false);
   const auto copy = tables(copies ? coded : form::int4, count, false);
   std::vector<device_bytes> completions;
   for (std::size_t s = 0; s < sets; ++s) {
@@ -116,8 +121,7 @@ void append_complete_case(std::uint32_t tokens, std::uint8_t parts, form coded) 
     x.parts = parts;
     x.with_copies = copies;
     x.coded = coded;
-    x.completions =
-        completions[static_cast<std::size_t>(set)].as<gpu::cuda::append_completion>();
+    x.completions = completions[static_cast<std::size_t>(set)].as<gpu::cuda::append_completion>();
     must(gpu::cuda::append_complete(x, stream));
   });
   const double coded_bytes =
@@ -167,9 +171,8 @@ void codec_case(form raw, form coded, std::size_t count) {
                             in[set(i)].address_table.as<std::byte*>()},
                            stream));
   });
-  const double bytes =
-      static_cast<double>(count * (gpu::layout_of(dims, raw).page_bytes
-                                   + gpu::layout_of(dims, coded).page_bytes));
+  const double bytes = static_cast<double>(
+      count * (gpu::layout_of(dims, raw).page_bytes + gpu::layout_of(dims, coded).page_bytes));
   const double copy = copy_us(static_cast<std::size_t>(bytes));
   const std::string shape = fmt::format("{} pages, {} tokens", count, count * 16);
   report({fmt::format("encode {} to {}", to_string(raw), to_string(coded)), shape, encode_us, bytes,

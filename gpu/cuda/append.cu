@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A block takes one KV head of the targets of the pages that begin in its stretch of the target
+// A block takes a few KV heads of the targets of the pages that begin in its stretch of the target
 // list. V rows go straight to their slots. K rows are gathered in shared memory and leave as
 // columns: 16 bytes of consecutive slots where the targets hold them, else element by element.
 #include <pikv/gpu/cuda/append.hpp>
@@ -22,6 +22,10 @@ struct append_tuning {
   /// take one store an element, take fewer each block.
   std::uint32_t short_list = 512;
   std::uint32_t short_stretch = 4;
+  /// Heads that a block of a long list takes, so that the list is read and sorted out less often.
+  std::uint32_t long_list = 8192;
+  std::uint32_t heads = 4;
+  int blocks = 8;         ///< resident blocks that registers must allow, between types of 16 bits
   int rows_in_flight = 2; ///< units of eight channels that a lane loads before it stores
 };
 constexpr append_tuning tuning{};
@@ -33,6 +37,7 @@ struct append_shape {
   form_offsets offsets;
   bool aligned = false; ///< rows begin at multiples of 16 bytes
   std::uint32_t stretch = tuning.stretch;
+  std::uint32_t heads = 1; ///< of a block
   // Of append_complete only.
   const append_completion* completions = nullptr;
   summary_layout layout;
@@ -124,8 +129,8 @@ __device__ void find_chunks(std::uint32_t chunk, std::uint32_t page_tokens, targ
 template <class T>
 __device__ __forceinline__ raw8<T> load_row(const tensor_ref& x, bool aligned, std::uint32_t row,
                                             std::uint32_t head, std::uint32_t channel) {
-  const T* p = reinterpret_cast<const T*>(x.data) + row * x.row_stride + head * x.head_stride
-               + channel;
+  const T* p =
+      reinterpret_cast<const T*>(x.data) + row * x.row_stride + head * x.head_stride + channel;
   if (aligned)
     return load_raw8(in_global(p));
   T y[8];
@@ -281,7 +286,7 @@ __device__ __forceinline__ void summarise_full(const append_shape& s, const targ
       summarise_rows<T>(s, rows + (i + 1 - page_tokens - t.begin) * row_bytes, row_bytes, out);
     else
       with_lanes(page_tokens, [&](auto lanes) {
-        summarise_tiles<form_of<T>(), decltype(lanes)::value, 2>(
+        summarise_tiles<form_of<T>(), decltype(lanes)::value, 1>(
             coded_at(t.page[i] + std::size_t{head} * from.bytes, from, 0, true), s.x.dims,
             page_tokens, warp_id(), tuning.threads / 32, out);
       });
@@ -289,24 +294,26 @@ __device__ __forceinline__ void summarise_full(const append_shape& s, const targ
 }
 
 template <class In, class Out, bool Summaries>
-__global__ void __launch_bounds__(tuning.threads)
+__global__ void __launch_bounds__(tuning.threads, sizeof(In) + sizeof(Out) == 4 ? tuning.blocks : 4)
     append_kernel(const __grid_constant__ append_shape s) {
   extern __shared__ __align__(16) std::byte rows[];
   __shared__ target_list t;
-  const std::uint32_t head = blockIdx.y;
   const head_offsets at = s.offsets.of[static_cast<int>(s.x.stored)];
   const std::uint32_t row_bytes = s.x.dims.head_dim * sizeof(Out) + row_padding_bytes;
   if (!load_targets(s, t))
     return;
-  take_rows<In, Out>(s, t, head, at, rows, row_bytes);
-  find_chunks(16 / sizeof(Out), s.x.dims.page_tokens, t); // its barriers also publish the rows
+  find_chunks(16 / sizeof(Out), s.x.dims.page_tokens, t);
   const bool summaries = Summaries && s.layout.parts != summary_none && t.full_count > 0;
-  if (summaries)
-    summarise_full<true, Out>(s, t, head, at, rows, row_bytes);
-  put_columns<Out>(s, t, head, at, rows, row_bytes);
-  if (summaries) {
+  const std::uint32_t end = min((blockIdx.y + 1) * s.heads, s.x.dims.kv_heads);
+  for (std::uint32_t head = blockIdx.y * s.heads; head < end; ++head) {
+    take_rows<In, Out>(s, t, head, at, rows, row_bytes);
     __syncthreads();
-    summarise_full<false, Out>(s, t, head, at, rows, row_bytes);
+    if (summaries)
+      summarise_full<true, Out>(s, t, head, at, rows, row_bytes);
+    put_columns<Out>(s, t, head, at, rows, row_bytes);
+    __syncthreads();
+    if (summaries)
+      summarise_full<false, Out>(s, t, head, at, rows, row_bytes);
   }
 }
 
@@ -333,7 +340,8 @@ __global__ void __launch_bounds__(tuning.threads, sizeof(T) == 2 ? 6 : 4)
 
 bool starts_at_16_bytes(const tensor_ref& x) noexcept {
   const std::size_t n = size_of(x.type);
-  return (reinterpret_cast<std::uintptr_t>(x.data) | x.row_stride * n | x.head_stride * n) % 16 == 0;
+  return (reinterpret_cast<std::uintptr_t>(x.data) | x.row_stride * n | x.head_stride * n) % 16
+         == 0;
 }
 
 template <bool Summaries>
@@ -349,17 +357,19 @@ result<void> launch_append(append_shape s, CUstream_st* stream) {
   s.offsets = offsets_of(x.dims);
   s.aligned = starts_at_16_bytes(x.k) && starts_at_16_bytes(x.v);
   const std::size_t element = x.stored == form::f32 ? 4 : 2;
-  s.stretch = x.count <= tuning.short_list ? tuning.short_stretch : tuning.stretch;
-  const std::size_t shared = (s.stretch + x.dims.page_tokens - 1)
-                             * (x.dims.head_dim * element + row_padding_bytes);
-  const dim3 grid((x.count + s.stretch - 1) / s.stretch, x.dims.kv_heads);
+  const bool is_short = x.count <= tuning.short_list;
+  s.stretch = is_short ? tuning.short_stretch : tuning.stretch;
+  s.heads = x.count >= tuning.long_list ? tuning.heads : 1;
+  const std::size_t shared =
+      (s.stretch + x.dims.page_tokens - 1) * (x.dims.head_dim * element + row_padding_bytes);
+  const dim3 grid((x.count + s.stretch - 1) / s.stretch, (x.dims.kv_heads + s.heads - 1) / s.heads);
   pikv::error failed;
   with_raw(raw_form(x.k.type), [&](auto in) {
     with_raw(x.stored, [&](auto out) {
       auto kernel = append_kernel<decltype(in), decltype(out), Summaries>;
       if (shared > 32 * 1024) {
-        const auto code = cudaFuncSetAttribute(
-            kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+        const auto code = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                               static_cast<int>(shared));
         if (code != cudaSuccess) {
           failed = cuda_error(code, "cudaFuncSetAttribute");
           return;

@@ -39,7 +39,8 @@ struct append_complete_launch {
   const append_completion* completions = nullptr; ///< device `[count]`, read where a page is full
 };
 
-/// Both only enqueue; encoded copies take a second kernel. Rows that begin at multiples of 16 bytes are read 16 bytes at a time.
+/// Both only enqueue; encoded copies take a second kernel. Rows that begin at multiples of 16 bytes
+/// are read 16 bytes at a time.
 result<void> append(const append_launch& x, CUstream_st* stream);
 result<void> append_complete(const append_complete_launch& x, CUstream_st* stream);
 

@@ -12,7 +12,7 @@ namespace {
 /// One block a page; its warps take the parts (K and V of each head) in turn.
 struct codec_tuning {
   int encode_threads = 256;
-  int encode_batch = 4;  ///< loads of eight values that a lane makes before it uses the first
+  int encode_batch = 4; ///< loads of eight values that a lane makes before it uses the first
   int fp8_batch = 8;
   int encode_blocks = 3; ///< resident blocks that registers must allow
   int decode_threads = 256;
@@ -22,13 +22,12 @@ struct codec_tuning {
 constexpr codec_tuning tuning{};
 
 template <class T, form Target, int Vectors>
-__global__ void __launch_bounds__(tuning.encode_threads,
-                                  sizeof(T) == 2 ? tuning.encode_blocks : 2)
+__global__ void __launch_bounds__(tuning.encode_threads, sizeof(T) == 2 ? tuning.encode_blocks : 2)
     encode_kernel(const __grid_constant__ encode_shape s, const page_view* __restrict__ pages,
                   std::byte* const* out, codec_error* errors) {
   constexpr int warps = tuning.encode_threads / 32;
-  constexpr int batch = Target == form::fp8 && sizeof(T) == 2 ? tuning.fp8_batch
-                                                              : tuning.encode_batch;
+  constexpr int batch =
+      Target == form::fp8 && sizeof(T) == 2 ? tuning.fp8_batch : tuning.encode_batch;
   const page_view page = pages[blockIdx.x];
   lane_quality k, v;
   if (page.data != nullptr && page.stored != form_of<T>())
@@ -71,8 +70,8 @@ __device__ __forceinline__ void decode_page(const encode_shape& s, const page_vi
 
 template <class T>
 __global__ void __launch_bounds__(tuning.decode_threads, tuning.decode_blocks)
-    decode_kernel(const __grid_constant__ encode_shape s, form target, const page_view* __restrict__ pages,
-                  std::byte* const* out) {
+    decode_kernel(const __grid_constant__ encode_shape s, form target,
+                  const page_view* __restrict__ pages, std::byte* const* out) {
   const page_view page = pages[blockIdx.x];
   if (page.data == nullptr)
     return;

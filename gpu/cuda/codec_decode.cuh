@@ -61,7 +61,7 @@ __device__ __forceinline__ fetched8<Stored> fetch8(const coded_part& p, std::uin
     } else { // both halves of a group read its bytes, each keeps its nibbles
       const std::uint32_t half = 1U << p.group_log2 >> 1;
       x.bytes = *in_global(reinterpret_cast<const uint2*>(p.values + (index >> p.group_log2) * half
-                                                + (index & (half - 1))));
+                                                          + (index & (half - 1))));
       x.shift = (index & half) != 0 ? 4 : 0;
     }
   }

@@ -209,10 +209,10 @@ __device__ __forceinline__ void encode_e4m3(const part_of_head<T>& part, std::ui
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const float* v = x + 4 * i;
-    const unsigned a = __nv_cvt_float2_to_fp8x2({v[0] * inverse, v[1] * inverse}, __NV_SATFINITE,
-                                                __NV_E4M3);
-    const unsigned b = __nv_cvt_float2_to_fp8x2({v[2] * inverse, v[3] * inverse}, __NV_SATFINITE,
-                                                __NV_E4M3);
+    const unsigned a =
+        __nv_cvt_float2_to_fp8x2({v[0] * inverse, v[1] * inverse}, __NV_SATFINITE, __NV_E4M3);
+    const unsigned b =
+        __nv_cvt_float2_to_fp8x2({v[2] * inverse, v[3] * inverse}, __NV_SATFINITE, __NV_E4M3);
     w[i] = __byte_perm(a, b, 0x5410);
     const float4 q = widen_e4m3(w[i]);
     const float back[4] = {q.x, q.y, q.z, q.w};
@@ -226,8 +226,8 @@ __device__ __forceinline__ void encode_e4m3(const part_of_head<T>& part, std::ui
   *in_global(reinterpret_cast<uint2*>(part.out + index)) = {w[0], w[1]};
 }
 
-/// Calls f(index, active, raw) for the lane's 8 * Vectors values of each tile, `Batch` loads at once.
-/// A tile may reach beyond the part: lanes there are not active.
+/// Calls f(index, active, raw) for the lane's 8 * Vectors values of each tile, `Batch` loads at
+/// once. A tile may reach beyond the part: lanes there are not active.
 template <int Batch, int Vectors, class T, class F>
 __device__ __forceinline__ void for_tiles(const part_of_head<T>& part, F&& f) {
   constexpr std::uint32_t values = tile_values * Vectors;
@@ -286,10 +286,10 @@ __device__ __forceinline__ void encode_part_fp8(const part_of_head<T>& part, lan
 
 /// The K or V of one head, between a raw page and an encoded one.
 template <class T>
-__device__ __forceinline__ part_of_head<T> part_at(const std::byte* raw_head, std::byte* coded_head,
-                                                   const head_offsets& from, const head_offsets& to,
-                                                   const cache_dims& dims, std::uint32_t k_group_log2,
-                                                   std::uint32_t tokens, bool is_k) {
+__device__ __forceinline__ part_of_head<T>
+part_at(const std::byte* raw_head, std::byte* coded_head, const head_offsets& from,
+        const head_offsets& to, const cache_dims& dims, std::uint32_t k_group_log2,
+        std::uint32_t tokens, bool is_k) {
   part_of_head<T> x;
   x.in = reinterpret_cast<const T*>(raw_head + (is_k ? 0 : from.v));
   x.out = coded_head + (is_k ? 0 : to.v);
@@ -332,9 +332,9 @@ __device__ __forceinline__ void encode_page(const encode_shape& s, const std::by
   for (std::uint32_t i = warp_id(); i < parts; i += Warps) {
     const std::uint32_t head = i / 2;
     const bool is_k = i % 2 == 0;
-    const auto part = part_at<T>(page + std::size_t{head} * from.bytes,
-                                 coded + std::size_t{head} * to.bytes, from, to, s.dims,
-                                 s.k_group_log2, tokens, is_k);
+    const auto part =
+        part_at<T>(page + std::size_t{head} * from.bytes, coded + std::size_t{head} * to.bytes,
+                   from, to, s.dims, s.k_group_log2, tokens, is_k);
     if (i + Warps < parts) {
       const std::uint32_t next = i + Warps;
       prefetch_warp(page + std::size_t{next / 2} * from.bytes + (next % 2 == 0 ? 0 : from.v),

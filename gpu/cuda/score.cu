@@ -3,9 +3,10 @@
 // 2 * head_dim with a page's summary as it lies in memory: mass takes (q, q^2 / 2) against (mean,
 // variance), quest takes (negative part, positive part of q) against (min, max).
 //
-// A warp takes 32 pages of one KV head: all their summaries are copied to shared memory at once, and
-// tensor cores multiply 16 pages by four query rows. Summaries are f16 already; each coefficient
-// becomes two f16, its rounded value and the rest, which keeps 22 bits of it.
+// A warp takes 16 pages of one KV head at a time, while the summaries of the next ones are copied
+// to shared memory, and multiplies them by four query rows on tensor cores. Summaries are f16
+// already; each coefficient becomes two f16, its rounded value and the rest, which keeps 22 bits of
+// it.
 #include <pikv/gpu/cuda/score.hpp>
 
 #include <algorithm>
@@ -20,28 +21,30 @@ namespace pikv::gpu::cuda {
 namespace {
 
 struct score_tuning {
-  int threads = 64;    ///< small blocks: their latencies overlap, and all copies are in flight
+  int threads = 64;
   int query_rows = 16; ///< that a block takes; a multiple of four
+  int stages = 2; ///< groups of pages that a warp has room for: one in use, the others on their way
+  int blocks = 5; ///< a multiprocessor; no more are launched, each walks over its pages
+  int register_blocks = 12; ///< that registers must allow: room for a block of the selection
 };
 constexpr score_tuning tuning{};
 constexpr std::uint32_t warps = tuning.threads / 32;
-constexpr std::uint32_t pages_per_warp = warp_lanes;
-constexpr std::uint32_t pages_per_block = pages_per_warp * warps;
+constexpr std::uint32_t group_pages = 16; ///< that a warp multiplies at once
 constexpr std::uint32_t rows_at_once = 4; ///< query rows: two columns each of the multiplication
 constexpr std::uint32_t row_padding_bytes = 16; ///< rows of 16 bytes more lie on other banks
 
 /// What one lane knows of one page.
 struct page_source {
   const std::byte* summary = nullptr; ///< the two vectors of the block's head; null: no score
-  float base = 0;                     ///< added to the dot product
+  float base = no_score;              ///< added to the dot product
 };
 
-__device__ page_source source_of(const score_launch& x, const attend_sequence& s, std::uint32_t index,
-                                 std::uint32_t head) {
+__device__ page_source source_of(const score_launch& x, const attend_sequence& s,
+                                 std::uint32_t index, std::uint32_t head) {
   page_source p;
   if (index >= s.settled_count)
     return p;
-  const page_view page = s.settled[index];
+  const page_view page = *in_global(s.settled + index);
   const std::uint8_t needed = x.kind == score_kind::mass ? summary_mean_var : summary_min_max;
   if (page.data == nullptr || page.summary == nullptr || (page.summary_parts & needed) == 0)
     return p;
@@ -49,7 +52,7 @@ __device__ page_source source_of(const score_launch& x, const attend_sequence& s
   const bool both = page.summary_parts == (summary_mean_var | summary_min_max);
   p.summary = page.summary + std::size_t{head} * (both ? 2 * pair : pair)
               + (both && x.kind == score_kind::quest ? pair : 0);
-  p.base = x.kind == score_kind::mass ? logf(static_cast<float>(page.tokens)) : 0.0F;
+  p.base = x.kind == score_kind::mass ? __logf(static_cast<float>(page.tokens)) : 0.0F;
   return p;
 }
 
@@ -57,54 +60,35 @@ __device__ __forceinline__ unsigned shared_address(const void* p) {
   return static_cast<unsigned>(__cvta_generic_to_shared(p));
 }
 
-/// Copies `bytes` of each lane's summary, if it has one, to its row in shared memory; the warp calls.
-/// One bulk copy a lane where the device has them, else 16 bytes a lane at a time.
-__device__ __forceinline__ void copy_summaries(const page_source& mine, unsigned rows,
-                                               std::uint32_t row_bytes, std::uint32_t bytes,
-                                               unsigned barrier) {
-#if __CUDA_ARCH__ >= 900
-  const unsigned there = __ballot_sync(whole_warp, mine.summary != nullptr);
-  if (lane_id() == 0) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-                 "r"(__popc(there) * bytes)
-                 : "memory");
+/// Copies `units` times 16 bytes of each summary of a group to rows in shared memory; lane i has
+/// the source of page i. The warp calls. `Rounds`: 32 units each. (Bulk copies would go lane by
+/// lane.)
+template <int Rounds>
+__device__ __forceinline__ void copy_group(const page_source& mine, unsigned rows,
+                                           std::uint32_t row_bytes, std::uint32_t units) {
+  __syncwarp(); // every lane has read what the rows held before
+#pragma unroll
+  for (std::uint32_t p = 0; p < group_pages; ++p) {
+    const auto from = __shfl_sync(whole_warp, reinterpret_cast<unsigned long long>(mine.summary),
+                                  static_cast<int>(p));
+#pragma unroll
+    for (int i = 0; i < Rounds; ++i) {
+      const std::uint32_t u = lane_id() + i * warp_lanes;
+      const int wanted = from != 0 && u < units ? 1 : 0;
+      asm volatile(
+          "{ .reg .pred p; setp.ne.s32 p, %2, 0;\n"
+          "  @p cp.async.cg.shared.global [%0], [%1], 16; }" ::"r"(rows + p * row_bytes + u * 16),
+          "l"(from + u * 16), "r"(wanted)
+          : "memory");
+    }
   }
-  __syncwarp();
-  if (mine.summary != nullptr)
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
-                 "[%0], [%1], %2, [%3];" ::"r"(rows + lane_id() * row_bytes),
-                 "l"(mine.summary), "r"(bytes), "r"(barrier)
-                 : "memory");
-#else
-  for (std::uint32_t p = 0; p < warp_lanes; ++p) {
-    const auto from = reinterpret_cast<const std::byte*>(
-        __shfl_sync(whole_warp, reinterpret_cast<unsigned long long>(mine.summary),
-                    static_cast<int>(p)));
-    if (from != nullptr)
-      for (std::uint32_t at = lane_id() * 16; at < bytes; at += warp_lanes * 16)
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(rows + p * row_bytes + at),
-                     "l"(from + at)
-                     : "memory");
-  }
-#endif
+  asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-/// Waits for the warp's copies.
-__device__ __forceinline__ void await_summaries(unsigned barrier) {
-#if __CUDA_ARCH__ >= 900
-  unsigned done = 0;
-  while (done == 0)
-    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], 0; "
-                 "selp.u32 %0, 1, 0, p; }"
-                 : "=r"(done)
-                 : "r"(barrier)
-                 : "memory");
-#else
-  asm volatile("cp.async.wait_all;" ::: "memory");
+/// Waits for the oldest group that is on its way.
+__device__ __forceinline__ void await_group() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(tuning.stages - 1) : "memory");
   __syncwarp();
-#endif
 }
 
 /// Four 8x8 matrices of f16; lane i gives the address of row i % 8 of matrix i / 8.
@@ -148,8 +132,8 @@ __device__ __forceinline__ void load_query(const score_launch& x, const attend_s
                                            std::uint32_t head, std::uint32_t row,
                                            float (&q)[row_values]) {
   const std::uint32_t group = x.dims.group();
-  const std::uint64_t begin = (s.row_begin + row / group) * x.q.row_stride
-                              + (head * group + row % group) * x.q.head_stride;
+  const std::uint64_t begin =
+      (s.row_begin + row / group) * x.q.row_stride + (head * group + row % group) * x.q.head_stride;
   with_dtype(x.q.type, [&](auto tag) {
     const auto* p = reinterpret_cast<const decltype(tag)*>(x.q.data) + begin;
 #pragma unroll
@@ -194,49 +178,103 @@ __device__ __forceinline__ void put_coefficients(const score_launch& x, std::uin
     out.factors[r] = {power(-exponent), mass ? power(10 - 2 * exponent) : power(-exponent)};
 }
 
-/// Products of one half of the vectors of 32 pages with four query rows. `pages` and `rows` are this
-/// lane's addresses of the first matrices.
-__device__ __forceinline__ void multiply_half(unsigned pages, unsigned upper_pages, unsigned rows,
-                                              std::uint32_t steps, float4 (&c)[2]) {
-#pragma unroll 2
+/// Products of one half of the vectors of 16 pages with four query rows. `pages` and `rows` are
+/// this lane's addresses of the first matrices.
+__device__ __forceinline__ float4 multiply_half(unsigned pages, unsigned rows,
+                                                std::uint32_t steps) {
+  float4 even{}, odd{}; // two chains of sums: their latencies overlap
+#pragma unroll 4
   for (std::uint32_t k = 0; k < steps; k += 2) { // head_dim is a multiple of 32
     const uint4 b = load_matrices(rows + k * 32);
-    multiply_add(c[0], load_matrices(pages + k * 32), b.x, b.y);
-    multiply_add(c[1], load_matrices(upper_pages + k * 32), b.x, b.y);
-    multiply_add(c[0], load_matrices(pages + k * 32 + 32), b.z, b.w);
-    multiply_add(c[1], load_matrices(upper_pages + k * 32 + 32), b.z, b.w);
+    multiply_add(even, load_matrices(pages + k * 32), b.x, b.y);
+    multiply_add(odd, load_matrices(pages + k * 32 + 32), b.z, b.w);
+  }
+  return {even.x + odd.x, even.y + odd.y, even.z + odd.z, even.w + odd.w};
+}
+
+constexpr int most_passes = tuning.query_rows / static_cast<int>(rows_at_once);
+
+/// What a warp keeps of the block's query rows.
+struct row_outputs {
+  float*
+      scores[most_passes]; ///< of page 0, for the row whose sums this lane holds in a pass; or null
+};
+
+/// Scores of 16 pages for the block's query rows, from shared memory.
+__device__ __forceinline__ void score_group(const page_source& mine, std::uint32_t first_page,
+                                            std::uint32_t end_page, std::uint32_t dim,
+                                            std::uint32_t passes, unsigned pages,
+                                            std::uint32_t row_bytes, const coefficients& q,
+                                            const row_outputs& out) {
+  const std::uint32_t i = lane_id() % 8, m = lane_id() / 8; // row and matrix whose address we give
+  const unsigned a = pages + (i + m % 2 * 8) * row_bytes + m / 2 * 16;
+  const int page = static_cast<int>(lane_id() / 4); // the sums we hold: of this page and 8 later
+  const std::uint32_t lower = first_page + static_cast<std::uint32_t>(page);
+  // A page without a score has base -inf, whatever its row in shared memory holds.
+  const float lower_base = __shfl_sync(whole_warp, mine.base, page);
+  const float upper_base = __shfl_sync(whole_warp, mine.base, page + 8);
+#pragma unroll
+  for (std::uint32_t r = 0; r < most_passes; ++r) {
+    if (r >= passes)
+      break;
+    const unsigned b = shared_address(q.rows) + (2 * rows_at_once * r + i) * row_bytes + m * 16;
+    const float4 u = multiply_half(a, b, dim / 16);
+    const float4 v = multiply_half(a + dim * 2, b + dim * 2, dim / 16);
+    const float2 f = q.factors[r * rows_at_once + lane_id() % 4];
+    if (out.scores[r] == nullptr)
+      continue;
+    if (lower < end_page)
+      out.scores[r][lower] =
+          lower_base == no_score ? no_score : lower_base + (u.x + u.y) * f.x + (v.x + v.y) * f.y;
+    if (lower + 8 < end_page)
+      out.scores[r][lower + 8] =
+          upper_base == no_score ? no_score : upper_base + (u.z + u.w) * f.x + (v.z + v.w) * f.y;
   }
 }
 
-__global__ void __launch_bounds__(tuning.threads)
+template <int Rounds>
+__global__ void __launch_bounds__(tuning.threads, tuning.register_blocks)
     score_kernel(const __grid_constant__ score_launch x, std::uint32_t row_tiles) {
   let_next_kernel_start();
   extern __shared__ __align__(16) std::byte shared[];
+  constexpr std::uint32_t stages = tuning.stages;
   const attend_sequence s = x.sequences[blockIdx.z / row_tiles];
-  const std::uint32_t head = blockIdx.y, group = x.dims.group(), dim = x.dims.head_dim;
-  const std::uint32_t first_row = blockIdx.z % row_tiles * tuning.query_rows; // of row_count * group
-  const std::uint32_t first_page = blockIdx.x * pages_per_block;
-  if (first_row >= s.row_count * group || first_page >= s.settled_count)
+  const std::uint32_t head = blockIdx.y, group = x.dims.group();
+  const std::uint32_t first_row =
+      blockIdx.z % row_tiles * tuning.query_rows; // of row_count * group
+  // Groups of pages go to the warps of the stripe's blocks in turn.
+  const std::uint32_t step = gridDim.x * warps * group_pages;
+  const std::uint32_t begin = (blockIdx.x * warps + warp_id()) * group_pages;
+  if (first_row >= s.row_count * group || blockIdx.x * warps * group_pages >= s.settled_count)
     return;
   const std::uint32_t rows =
       min(s.row_count * group - first_row, static_cast<std::uint32_t>(tuning.query_rows));
-  const std::uint32_t units = dim / 4; // of 16 bytes, of a page
+  const std::uint32_t units = x.dims.head_dim / 4; // of 16 bytes, of a page
   const std::uint32_t row_bytes = units * 16 + row_padding_bytes;
-  const std::uint32_t warp_first = first_page + warp_id() * pages_per_warp;
-  std::byte* const pages = shared + warp_id() * pages_per_warp * row_bytes;
+  const std::uint32_t stage_bytes = group_pages * row_bytes;
   coefficients q;
-  q.factors = reinterpret_cast<float2*>(shared + pages_per_block * row_bytes);
-  q.rows = shared + pages_per_block * row_bytes + tuning.query_rows * sizeof(float2);
-  __shared__ std::uint64_t barriers[warps];
-  const unsigned barrier = shared_address(&barriers[warp_id()]);
+  q.factors = reinterpret_cast<float2*>(shared + warps * stages * stage_bytes);
+  q.rows = shared + warps * stages * stage_bytes + tuning.query_rows * sizeof(float2);
+  const unsigned ring = shared_address(shared) + warp_id() * stages * stage_bytes;
 
   // The first rows' queries are on their way while the page table is read.
   constexpr std::uint32_t rows_a_turn = tuning.threads / row_lanes;
   float values[row_values] = {};
   if (threadIdx.x / row_lanes < rows)
     load_query(x, s, head, first_row + threadIdx.x / row_lanes, values);
-  const page_source mine = source_of(x, s, warp_first + lane_id(), head);
-  copy_summaries(mine, shared_address(pages), row_bytes, units * 16, barrier);
+
+  // Sources of the groups on their way, by stage; `ahead` is the one after them, looked up early.
+  page_source sources[stages];
+  const auto look = [&](std::uint32_t first) {
+    return lane_id() < group_pages ? source_of(x, s, first + lane_id(), head) : page_source{};
+  };
+#pragma unroll
+  for (std::uint32_t i = 0; i < stages; ++i)
+    sources[i] = look(begin + i * step);
+  page_source ahead = look(begin + stages * step);
+#pragma unroll
+  for (std::uint32_t i = 0; i + 1 < stages; ++i)
+    copy_group<Rounds>(sources[i], ring + i * stage_bytes, row_bytes, units);
   for (std::uint32_t first = 0; first < rows; first += rows_a_turn) { // beyond the rows: zeros
     const std::uint32_t r = first + threadIdx.x / row_lanes;
     if (first > 0) {
@@ -248,43 +286,53 @@ __global__ void __launch_bounds__(tuning.threads)
     }
     put_coefficients(x, r, values, row_bytes, q);
   }
-  __syncthreads();
-  await_summaries(barrier);
-
-  const std::uint32_t i = lane_id() % 8, m = lane_id() / 8; // row and matrix whose address we give
-  const unsigned lower = shared_address(pages) + (i + m % 2 * 8) * row_bytes + m / 2 * 16;
-  const unsigned upper = lower + 16 * row_bytes;
-  const std::uint32_t quad = lane_id() / 4; // the page and the query row of the sums we hold
-  for (std::uint32_t r = 0; r < rows; r += rows_at_once) {
-    const unsigned b = shared_address(q.rows) + (2 * r + i) * row_bytes + m * 16;
-    float4 first[2] = {}, second[2] = {};
-    multiply_half(lower, upper, b, dim / 16, first);
-    multiply_half(lower + dim * 2, upper + dim * 2, b + dim * 2, dim / 16, second);
-    const std::uint32_t own = r + lane_id() % 4;
-    const float2 f = q.factors[own];
-    const std::uint32_t row = first_row + own;
-    float* const out = x.out + s.page_lse_offset
-                       + (row / group * std::size_t{x.dims.query_heads} + head * group + row % group)
-                             * s.settled_count;
+  row_outputs out;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const float4 a = first[j / 2], c = second[j / 2];
-      const float dot = (j % 2 == 0 ? a.x + a.y : a.z + a.w) * f.x
-                        + (j % 2 == 0 ? c.x + c.y : c.z + c.w) * f.y;
-      const std::uint32_t page = j * 8 + quad;
-      const float base = __shfl_sync(whole_warp, mine.base, static_cast<int>(page));
-      const bool known =
-          __shfl_sync(whole_warp, mine.summary != nullptr ? 1 : 0, static_cast<int>(page)) != 0;
-      if (own < rows && warp_first + page < s.settled_count)
-        out[warp_first + page] = known ? base + dot : no_score;
-    }
+  for (std::uint32_t r = 0; r < most_passes; ++r) {
+    const std::uint32_t own = r * rows_at_once + lane_id() % 4, row = first_row + own;
+    out.scores[r] = own < rows ? in_global(x.out + s.page_lse_offset
+                                           + (row / group * std::size_t{x.dims.query_heads}
+                                              + head * group + row % group)
+                                                 * s.settled_count)
+                               : nullptr;
   }
+  const std::uint32_t passes = (rows + rows_at_once - 1) / rows_at_once;
+  __syncthreads();
+
+  for (std::uint32_t first = begin; first < s.settled_count; first += stages * step)
+#pragma unroll
+    for (std::uint32_t i = 0; i < stages; ++i) {
+      const std::uint32_t page = first + i * step;
+      if (page >= s.settled_count)
+        break;
+      constexpr std::uint32_t last = stages - 1;
+      copy_group<Rounds>(sources[(i + last) % stages], ring + (i + last) % stages * stage_bytes,
+                         row_bytes, units);
+      await_group();
+      const page_source mine = sources[i];
+      sources[i] = ahead;
+      ahead = look(page + (stages + 1) * step);
+      score_group(mine, page, s.settled_count, x.dims.head_dim, passes, ring + i * stage_bytes,
+                  row_bytes, q, out);
+    }
+  asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 std::size_t shared_bytes(const cache_dims& dims, std::uint32_t query_rows) noexcept {
   const std::size_t row_bytes = std::size_t{dims.head_dim} * 4 + row_padding_bytes;
-  return (pages_per_block + 2 * query_rows) * row_bytes
+  return (warps * tuning.stages * group_pages + 2 * query_rows) * row_bytes
          + static_cast<std::size_t>(tuning.query_rows) * sizeof(float2);
+}
+
+/// Blocks along the pages of a sequence and head: all blocks are resident at once, or one each.
+result<unsigned> stripes_of(const score_launch& x, std::uint32_t others) {
+  int device = 0, processors = 0;
+  PIKV_CUDA_TRY(cudaGetDevice(&device));
+  PIKV_CUDA_TRY(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
+  const auto room = static_cast<std::uint32_t>(processors * tuning.blocks);
+  const std::uint32_t block_pages = warps * group_pages;
+  const std::uint32_t most = (x.bounds.pages + block_pages - 1) / block_pages;
+  return std::clamp(room / others, 1U, most);
 }
 
 } // namespace
@@ -299,16 +347,20 @@ result<void> score(const score_launch& x, CUstream_st* stream) {
       (x.bounds.rows * x.dims.group() + tuning.query_rows - 1) / tuning.query_rows;
   if (std::uint64_t{x.bounds.sequences} * row_tiles > 65535)
     return pikv::error{errc::invalid_argument, "score: more than a million query rows a KV head"};
-  const dim3 grid((x.bounds.pages + pages_per_block - 1) / pages_per_block, x.dims.kv_heads,
-                  x.bounds.sequences * row_tiles);
-  const std::uint32_t rows = std::min<std::uint32_t>(x.bounds.rows * x.dims.group(), tuning.query_rows);
+  const auto stripes = stripes_of(x, x.dims.kv_heads * x.bounds.sequences * row_tiles);
+  if (!stripes)
+    return stripes.error();
+  const dim3 grid(*stripes, x.dims.kv_heads, x.bounds.sequences * row_tiles);
+  const std::uint32_t rows =
+      std::min<std::uint32_t>(x.bounds.rows * x.dims.group(), tuning.query_rows);
   const std::size_t shared =
       shared_bytes(x.dims, (rows + rows_at_once - 1) / rows_at_once * rows_at_once);
-  PIKV_CUDA_TRY(cudaFuncSetAttribute(score_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+  auto* const kernel = x.dims.head_dim <= 128 ? score_kernel<1> : score_kernel<2>;
+  PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      static_cast<int>(shared)));
-  PIKV_CUDA_TRY(cudaFuncSetAttribute(score_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+  PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                      cudaSharedmemCarveoutMaxShared));
-  score_kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles);
+  kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles);
   return check_launch("score");
 }
 

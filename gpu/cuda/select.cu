@@ -126,16 +126,18 @@ __device__ void route_by_gate(const select_launch& x, std::uint32_t row, route_s
   const float* logits = r.gate_logits + std::size_t{row} * r.experts;
   bool reads = false;
   std::uint32_t taken = 0;
-  walk_down(r.experts, [&](std::uint32_t i) { return logits[i]; }, [&](std::uint32_t expert) {
-    if (taken >= r.k && reads)
-      return false;
-    const std::uint32_t shard = expert % r.shards;
-    if (lane_id() == 0 && (taken < r.k || t.pages[shard] > 0))
-      t.in_route[shard] = 1;
-    reads = reads || t.pages[shard] > 0;
-    ++taken;
-    return true;
-  });
+  walk_down(
+      r.experts, [&](std::uint32_t i) { return logits[i]; },
+      [&](std::uint32_t expert) {
+        if (taken >= r.k && reads)
+          return false;
+        const std::uint32_t shard = expert % r.shards;
+        if (lane_id() == 0 && (taken < r.k || t.pages[shard] > 0))
+          t.in_route[shard] = 1;
+        reads = reads || t.pages[shard] > 0;
+        ++taken;
+        return true;
+      });
   for (std::uint32_t s = 0; !reads && s < r.shards; ++s)
     if (t.pages[s] > 0) {
       if (lane_id() == 0)
@@ -147,25 +149,26 @@ __device__ void route_by_gate(const select_launch& x, std::uint32_t row, route_s
 /// policies/routing/mass.cpp
 __device__ void route_by_mass(const select_launch& x, route_storage& t) {
   std::uint32_t routed = 0;
-  walk_down(x.route.shards, [&](std::uint32_t i) { return static_cast<float>(t.share[i]); },
-            [&](std::uint32_t shard) {
-              if (routed >= x.route.k)
-                return false;
-              if (t.pages[shard] > 0) {
-                if (lane_id() == 0)
-                  t.in_route[shard] = 1;
-                ++routed;
-              }
-              return true;
-            });
+  walk_down(
+      x.route.shards, [&](std::uint32_t i) { return static_cast<float>(t.share[i]); },
+      [&](std::uint32_t shard) {
+        if (routed >= x.route.k)
+          return false;
+        if (t.pages[shard] > 0) {
+          if (lane_id() == 0)
+            t.in_route[shard] = 1;
+          ++routed;
+        }
+        return true;
+      });
 }
 
 /// Fills `t.in_route`; `t.pages` is there. Ends with a barrier.
 __device__ void decide_route(const select_shape& s, const block_row& r, route_storage& t) {
   const select_route& route = s.x.route;
-  const bool known = route.kind == route_kind::mass
-                     || (route.experts > 0
-                         && (route.gate_known == nullptr || route.gate_known[r.row] != 0));
+  const bool known =
+      route.kind == route_kind::mass
+      || (route.experts > 0 && (route.gate_known == nullptr || route.gate_known[r.row] != 0));
   for (std::uint32_t i = threadIdx.x; i < route.shards; i += tuning.threads) {
     t.in_route[i] = known ? 0 : 1;
     unsigned long long share = 0;
@@ -206,14 +209,13 @@ __global__ void __launch_bounds__(tuning.threads, tuning.blocks)
   const float* scores =
       x.route.mass_scores + r.s.page_lse_offset
       + (std::size_t{blockIdx.y} * x.dims.query_heads + blockIdx.x * x.dims.group()) * stride;
-  for_shares<tuning.threads>(
-      scores, x.dims.group(), static_cast<float>(x.dims.query_heads), stride, old, t,
-      [&](std::uint32_t i, float share) {
-        const page_view page = r.s.settled[i];
-        if (is_kept(page) && page.shard.value < x.route.shards)
-          atomicAdd(&sums[page.shard.value],
-                    static_cast<unsigned long long>(share * 0x1p40F + 0.5F));
-      });
+  for_shares<tuning.threads>(scores, x.dims.group(), static_cast<float>(x.dims.query_heads), stride,
+                             old, t, [&](std::uint32_t i, float share) {
+                               const page_view page = r.s.settled[i];
+                               if (is_kept(page) && page.shard.value < x.route.shards)
+                                 atomicAdd(&sums[page.shard.value],
+                                           static_cast<unsigned long long>(share * 0x1p40F + 0.5F));
+                             });
   __syncthreads();
   unsigned long long* out =
       s.shard_shares + (std::size_t{r.row} * x.dims.kv_heads + blockIdx.x) * x.route.shards;
@@ -227,30 +229,30 @@ struct select_storage {
   top_storage<tuning.threads> top;
   share_storage<tuning.threads> shares;
   count_storage counts[2];
-  route_storage route;
 };
 
 /// Marks kept old pages with their shard + 1, others with 0, and counts the pages of the shards.
 /// Returns the number of old pages and of kept ones among them.
-__device__ uint2 mark_pages(const select_launch& x, const block_row& r, std::uint32_t* keys,
-                            select_storage& t) {
+__device__ __forceinline__ uint2 mark_pages(const select_launch& x, const block_row& r,
+                                            std::uint32_t* keys, route_storage& route,
+                                            select_storage& t) {
   const bool routes = x.route.kind != route_kind::all;
   if (routes) {
     for (std::uint32_t i = threadIdx.x; i < x.route.shards; i += tuning.threads)
-      t.route.pages[i] = 0;
+      route.pages[i] = 0;
     __syncthreads();
   }
   block_counts n{0, 0, 0};
 #pragma unroll 4
   for (std::uint32_t i = threadIdx.x; i < r.s.settled_count; i += tuning.threads) {
-    const page_view page = r.s.settled[i];
+    const page_view page = *in_global(r.s.settled + i);
     const bool old = is_old(page, x.window, r.position);
     const bool counts = old && is_kept(page);
     keys[i] = counts ? page.shard.value + 1 : 0;
     n.sum += old ? 1 : 0;
     n.low += counts ? 1 : 0;
     if (routes && counts && page.shard.value < x.route.shards)
-      atomicAdd(&t.route.pages[page.shard.value], 1);
+      atomicAdd(&route.pages[page.shard.value], 1);
   }
   n = count_block<true>(n, t.counts[0]);
   return {n.sum, n.low};
@@ -258,15 +260,16 @@ __device__ uint2 mark_pages(const select_launch& x, const block_row& r, std::uin
 
 /// Turns marks into keys that order as the shares do. Returns how many pages may be taken, and the
 /// smallest and largest of their keys.
-__device__ block_counts make_keys(const select_shape& s, const block_row& r, std::uint32_t old,
-                                  std::uint32_t* keys, select_storage& t) {
+__device__ __forceinline__ block_counts make_keys(const select_shape& s, const block_row& r,
+                                                  std::uint32_t old, std::uint32_t* keys,
+                                                  const route_storage& route, select_storage& t) {
   const select_launch& x = s.x;
   block_counts n{0, 0xFFFFFFFFU, 0};
   const auto set = [&](std::uint32_t i, float share) {
     const std::uint32_t mark = keys[i];
     const bool may = mark > 0
                      && (x.route.kind == route_kind::all
-                         || (mark <= x.route.shards && t.route.in_route[mark - 1] != 0));
+                         || (mark <= x.route.shards && route.in_route[mark - 1] != 0));
     const std::uint32_t key = may ? 1 + __float_as_uint(share) : 0; // no share is negative
     keys[i] = key;
     n.sum += may ? 1 : 0;
@@ -282,11 +285,14 @@ __device__ block_counts make_keys(const select_shape& s, const block_row& r, std
     const float* scores =
         x.scores + r.s.page_lse_offset
         + (std::size_t{blockIdx.y} * x.dims.query_heads + blockIdx.x * heads) * stride;
-    for_shares<tuning.threads>(scores, heads, static_cast<float>(heads), stride, old, t.shares, set);
+    for_shares<tuning.threads>(scores, heads, static_cast<float>(heads), stride, old, t.shares,
+                               set);
   }
   return count_block<false>(n, t.counts[1]);
 }
 
+/// `SharedKeys`: keys lie in shared memory, behind what a route needs; else in the workspace.
+template <bool SharedKeys>
 __global__ void __launch_bounds__(tuning.threads, tuning.blocks)
     select_kernel(const __grid_constant__ select_shape s) {
   extern __shared__ __align__(16) std::byte shared[];
@@ -294,22 +300,24 @@ __global__ void __launch_bounds__(tuning.threads, tuning.blocks)
   const select_launch& x = s.x;
   const block_row r = row_of(x.sequences);
   const std::size_t list = std::size_t{r.row} * x.scopes + blockIdx.x;
-  std::uint32_t* const keys = s.global_keys == nullptr
-                                  ? reinterpret_cast<std::uint32_t*>(shared)
-                                  : s.global_keys + list * x.bounds.pages;
+  auto& route = *reinterpret_cast<route_storage*>(shared);
+  std::uint32_t* keys = reinterpret_cast<std::uint32_t*>(
+      shared + (x.route.kind == route_kind::all ? 0 : sizeof(route_storage)));
+  if constexpr (!SharedKeys)
+    keys = in_global(s.global_keys + list * x.bounds.pages);
   // The page table was there before the scores were begun; a workspace may still be in use.
   uint2 old_kept{0, 0};
-  if (r.valid && s.global_keys == nullptr)
-    old_kept = mark_pages(x, r, keys, t);
+  if (r.valid && SharedKeys)
+    old_kept = mark_pages(x, r, keys, route, t);
   wait_for_previous_kernel();
   let_next_kernel_start();
   if (!r.valid)
     return;
-  if (s.global_keys != nullptr)
-    old_kept = mark_pages(x, r, keys, t);
+  if (!SharedKeys)
+    old_kept = mark_pages(x, r, keys, route, t);
   if (x.route.kind != route_kind::all)
-    decide_route(s, r, t.route);
-  const block_counts may = make_keys(s, r, old_kept.x, keys, t);
+    decide_route(s, r, route);
+  const block_counts may = make_keys(s, r, old_kept.x, keys, route, t);
   const std::uint32_t budget = x.scores == nullptr ? may.sum : pages_to_read(x.budget, old_kept.y);
   const std::uint32_t wanted = min(min(budget, may.sum), x.capacity);
   key_cut cut;
@@ -418,22 +426,25 @@ result<void> select(const select_launch& x, CUstream_st* stream) {
   if (x.route.kind == route_kind::mass) {
     s.shard_shares = reinterpret_cast<unsigned long long*>(x.workspace);
     const dim3 grid(x.dims.kv_heads, x.bounds.rows, x.bounds.sequences);
-    if (auto ok = launch_chained(shard_kernel, "launch of route", grid, tuning.threads, 0, s, stream);
+    if (auto ok =
+            launch_chained(shard_kernel, "launch of route", grid, tuning.threads, 0, s, stream);
         !ok)
       return ok;
   }
   if (!keys_fit(x))
     s.global_keys = reinterpret_cast<std::uint32_t*>(x.workspace + route_bytes(x));
-  const std::size_t shared = keys_fit(x) ? x.bounds.pages * sizeof(std::uint32_t) : 0;
+  const std::size_t shared = (x.route.kind == route_kind::all ? 0 : sizeof(route_storage))
+                             + (keys_fit(x) ? x.bounds.pages * sizeof(std::uint32_t) : 0);
   const dim3 grid(x.scopes, x.bounds.rows, x.bounds.sequences);
-  return launch_chained(select_kernel, "launch of select", grid, tuning.threads, shared, s,
-                        stream);
+  return launch_chained(keys_fit(x) ? select_kernel<true> : select_kernel<false>,
+                        "launch of select", grid, tuning.threads, shared, s, stream);
 }
 
 result<void> compact(const compact_launch& x, CUstream_st* stream) {
   if (x.lists_count == 0)
     return {};
-  return launch_chained(compact_kernel, "launch of compact", dim3(x.lists_count), 256, 0, x, stream);
+  return launch_chained(compact_kernel, "launch of compact", dim3(x.lists_count), 256, 0, x,
+                        stream);
 }
 
 } // namespace pikv::gpu::cuda

@@ -35,7 +35,9 @@ __device__ __forceinline__ float clean_score(float x) {
 /// of itself at the far end.
 __device__ __forceinline__ float exp_below(float x, float top) {
   const float gap = x - top;
-  return gap >= -87.0F ? __expf(gap) : 0.0F;
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(gap * 1.44269504F));
+  return gap >= -87.0F ? y : 0.0F;
 }
 
 /// Largest score and sum of exp(score - largest) of one head.
@@ -73,10 +75,9 @@ __device__ __forceinline__ float from_ordered(unsigned x) {
 /// Up to Threads * Items pages: every score is read once and stays in registers, `Heads` heads at a
 /// time.
 template <int Threads, int Items, int Heads, class F>
-__device__ __forceinline__ void shares_in_registers(const float* scores, std::uint32_t heads,
-                                                    float divisor, std::size_t stride,
-                                                    std::uint32_t pages, share_storage<Threads>& t,
-                                                    F f) {
+__device__ __forceinline__ void
+shares_in_registers(const float* scores, std::uint32_t heads, float divisor, std::size_t stride,
+                    std::uint32_t pages, share_storage<Threads>& t, F f) {
   constexpr std::uint32_t warps = Threads / 32;
   float share[Items] = {};
   for (std::uint32_t first = 0; first < heads; first += Heads) {
@@ -181,7 +182,8 @@ __device__ void shares_in_passes(const float* scores, std::uint32_t heads, float
     float share = 0;
 #pragma unroll 4
     for (std::uint32_t h = 0; h < heads; ++h)
-      share = fmaf(exp_below(clean_score(scores[h * stride + i]), t.stats[h].x), t.stats[h].y, share);
+      share =
+          fmaf(exp_below(clean_score(scores[h * stride + i]), t.stats[h].x), t.stats[h].y, share);
     f(i, share);
   }
 }
@@ -191,7 +193,8 @@ __device__ void shares_in_passes(const float* scores, std::uint32_t heads, float
 /// shares. All threads of the block call; each page goes to one of them.
 template <int Threads, class F>
 __device__ void for_shares(const float* scores, std::uint32_t heads, float divisor,
-                           std::size_t stride, std::uint32_t pages, share_storage<Threads>& t, F f) {
+                           std::size_t stride, std::uint32_t pages, share_storage<Threads>& t,
+                           F f) {
   if (pages <= Threads * 4)
     shares_in_registers<Threads, 4, 4>(scores, heads, divisor, stride, pages, t, f);
   else if (pages <= Threads * 16)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The largest of many keys, in order of their index, by one block: a radix search for the cut, then
-/// an ordered compaction. Key 0 is never taken; among keys at the cut the lower index goes first.
+/// The largest of many keys, in order of their index, by one block: a radix search for the cut,
+/// then an ordered compaction. Key 0 is never taken; among keys at the cut the lower index goes
+/// first.
 #pragma once
 
 #include <pikv/gpu/cuda/codec_numeric.cuh>

@@ -13,7 +13,7 @@ namespace {
 /// One block a page; each warp takes a head at a time.
 struct summary_tuning {
   int threads = 256;
-  int batch = 4; ///< tiles of 256 values that a warp loads before it uses the first
+  int batch = 2;  ///< stretches of K that a warp loads before it uses the first
   int blocks = 4; ///< resident blocks that registers must allow
 };
 constexpr summary_tuning tuning{};
@@ -26,7 +26,7 @@ struct summary_shape {
   std::uint32_t k_group_log2 = 0;
 };
 
-template <std::uint32_t Lanes>
+template <std::uint32_t Eights>
 __global__ void __launch_bounds__(tuning.threads, tuning.blocks)
     summarise_kernel(const __grid_constant__ summary_shape s, const page_view* __restrict__ pages,
                      std::byte* const* out) {
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(tuning.threads, tuning.blocks)
     for (std::uint32_t head = warp_id() / share; head < s.dims.kv_heads; head += warps / share) {
       if (head + warps / share < s.dims.kv_heads)
         prefetch_warp(page.data + std::size_t{head + warps / share} * at.bytes, at.v);
-      summarise_tiles<f, Lanes, f == form::f32 ? tuning.batch / 2 : tuning.batch>(
+      summarise_tiles<f, Eights, f == form::f32 ? 1 : tuning.batch>(
           coded_at(page.data + std::size_t{head} * at.bytes, at, s.k_group_log2, true), s.dims,
           page.tokens, warp_id() % share, share,
           {out[blockIdx.x] + head * s.layout.head_bytes, s.layout});

@@ -52,23 +52,24 @@ struct channel_sums {
   }
 };
 
-/// Summarises a channel from eight tokens a lane; `Lanes` neighbouring lanes hold the channel. All
-/// lanes of the warp call. `n`: filled ones among the lane's tokens, the first ones.
-template <std::uint32_t Lanes>
-__device__ __forceinline__ void summarise_channel(float (&x)[8], std::uint32_t n, bool whole_page,
+/// Summarises a channel from 8 * Vectors tokens a lane; `Lanes` neighbouring lanes hold the
+/// channel. All lanes of the warp call. `n`: filled ones among the lane's tokens, the first ones.
+template <std::uint32_t Lanes, int Vectors>
+__device__ __forceinline__ void summarise_channel(float (&x)[Vectors][8], std::uint32_t n,
                                                   float inverse, std::uint32_t channel,
                                                   const summary_target& to) {
+  constexpr std::uint32_t values = 8 * Vectors;
   const std::uint32_t part = lane_id() & (Lanes - 1);
-  channel_sums s(Lanes == 1 ? x[0]
-                            : __shfl_sync(whole_warp, x[0], static_cast<int>(lane_id() - part)));
-  if (!whole_page)
+  channel_sums s(Lanes == 1 ? x[0][0]
+                            : __shfl_sync(whole_warp, x[0][0], static_cast<int>(lane_id() - part)));
+  if (n < values)
 #pragma unroll
-    for (int i = 0; i < 8; ++i)
-      x[i] = i < n ? x[i] : s.first;
+    for (std::uint32_t i = 0; i < values; ++i)
+      x[i / 8][i % 8] = i < n ? x[i / 8][i % 8] : s.first;
   if ((to.layout.parts & summary_mean_var) != 0) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i)
-      s.add_moments(x[i]);
+    for (std::uint32_t i = 0; i < values; ++i)
+      s.add_moments(x[i / 8][i % 8]);
 #pragma unroll
     for (std::uint32_t step = 1; step < Lanes; step *= 2) {
       s.sum += __shfl_xor_sync(whole_warp, s.sum, step);
@@ -77,8 +78,8 @@ __device__ __forceinline__ void summarise_channel(float (&x)[8], std::uint32_t n
   }
   if ((to.layout.parts & summary_min_max) != 0) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i)
-      s.add_range(x[i]);
+    for (std::uint32_t i = 0; i < values; ++i)
+      s.add_range(x[i / 8][i % 8]);
 #pragma unroll
     for (std::uint32_t step = 1; step < Lanes; step *= 2) {
       s.low = fminf(s.low, __shfl_xor_sync(whole_warp, s.low, step));
@@ -89,29 +90,38 @@ __device__ __forceinline__ void summarise_channel(float (&x)[8], std::uint32_t n
     s.put(inverse, channel, to);
 }
 
-/// Summarises tiles `first_tile, first_tile + step, ...` of one head's K, `Batch` at a time; the
-/// whole warp calls. `Lanes`: page_tokens / 8.
-template <form Stored, std::uint32_t Lanes, int Batch>
+/// Summarises every `step`-th stretch of one head's K from `first` on, `Batch` at a time; the whole
+/// warp calls. A stretch is what a warp loads at once: a page of 8 tokens takes 8 a lane, longer
+/// pages 16. `Eights`: page_tokens / 8.
+template <form Stored, std::uint32_t Eights, int Batch>
 __device__ __forceinline__ void summarise_tiles(const coded_part& k, const cache_dims& dims,
-                                                std::uint32_t tokens, std::uint32_t first_tile,
+                                                std::uint32_t tokens, std::uint32_t first,
                                                 std::uint32_t step, const summary_target& to) {
-  const std::uint32_t tiles = dims.head_dim * Lanes / warp_lanes;
-  const std::uint32_t begin = (lane_id() & (Lanes - 1)) * lane_values;
-  const std::uint32_t n = tokens > begin ? min(tokens - begin, lane_values) : 0;
+  constexpr int vectors = Eights == 1 ? 1 : 2;
+  constexpr std::uint32_t lanes = Eights / vectors; // of a channel
+  constexpr std::uint32_t values = lane_values * vectors;
+  const std::uint32_t tiles = dims.head_dim * lanes / warp_lanes;
+  const std::uint32_t begin = (lane_id() & (lanes - 1)) * values;
+  const std::uint32_t n = tokens > begin ? min(tokens - begin, values) : 0;
   const float inverse = 1.0F / static_cast<float>(tokens);
-  for (std::uint32_t tile = first_tile; tile < tiles; tile += Batch * step) {
-    fetched8<Stored> x[Batch];
+  for (std::uint32_t tile = first; tile < tiles; tile += Batch * step) {
+    fetched8<Stored> x[Batch][vectors];
 #pragma unroll
     for (int j = 0; j < Batch; ++j)
-      if (tile + j * step < tiles)
-        x[j] = fetch8<Stored>(k, (tile + j * step) * tile_values + lane_id() * lane_values);
+#pragma unroll
+      for (int v = 0; v < vectors; ++v)
+        if (tile + j * step < tiles)
+          x[j][v] = fetch8<Stored>(k, ((tile + j * step) * warp_lanes + lane_id()) * values
+                                          + v * lane_values);
 #pragma unroll
     for (int j = 0; j < Batch; ++j)
       if (tile + j * step < tiles) {
-        float y[8];
-        widen<Stored>(x[j], y);
-        summarise_channel<Lanes>(y, n, tokens == Lanes * lane_values, inverse,
-                                 ((tile + j * step) * warp_lanes + lane_id()) / Lanes, to);
+        float y[vectors][8];
+#pragma unroll
+        for (int v = 0; v < vectors; ++v)
+          widen<Stored>(x[j][v], y[v]);
+        summarise_channel<lanes, vectors>(y, n, inverse,
+                                          ((tile + j * step) * warp_lanes + lane_id()) / lanes, to);
       }
   }
 }
