@@ -51,9 +51,9 @@ result<device_limits> limits_of_device() {
   return x;
 }
 
-constexpr std::size_t counter_bytes = attend_max_blocks * sizeof(std::uint32_t);
+constexpr std::size_t counter_bytes = (attend_max_pieces + 64) * sizeof(std::uint32_t);
 constexpr std::size_t stats_bytes =
-    std::size_t{attend_max_blocks} * 2 * attend_max_columns * 2 * sizeof(float);
+    std::size_t{attend_max_pieces} * 2 * attend_max_columns * 2 * sizeof(float);
 
 void set_layouts(attend_kernel_args& args) {
   for (std::size_t i = 0; i < form_count; ++i) {
@@ -68,7 +68,8 @@ void set_layouts(attend_kernel_args& args) {
 
 void set_workspace(attend_kernel_args& args) {
   std::byte* p = args.launch.workspace;
-  args.counters = reinterpret_cast<std::uint32_t*>(p);
+  args.taken = reinterpret_cast<std::uint32_t*>(p);
+  args.counters = args.taken + 64;
   args.partial_stats = reinterpret_cast<float*>(p + counter_bytes);
   args.partial_out = reinterpret_cast<float*>(p + counter_bytes + stats_bytes);
 }
@@ -80,7 +81,7 @@ result<std::size_t> attend_workspace_bytes() {
   if (!limits)
     return limits.error();
   return counter_bytes + stats_bytes
-         + static_cast<std::size_t>(limits->blocks) * 2 * attend_max_columns * attend_max_head_dim
+         + static_cast<std::size_t>(limits->blocks) * 5 * 2 * attend_max_columns * attend_max_head_dim
                * sizeof(float);
 }
 

@@ -14,6 +14,7 @@ __device__ inline void init_barriers(attend_shared& shared, std::uint32_t consum
   if (threadIdx.x < attend_tune.ring_slots) {
     barrier_init(&shared.full[threadIdx.x], copy_arrivals);
     barrier_init(&shared.empty[threadIdx.x], 1);
+    barrier_init(&shared.taken_full[threadIdx.x], 1);
   }
   if (threadIdx.x < attend_tune.segments) {
     barrier_init(&shared.segment_full[threadIdx.x], 1);
@@ -27,7 +28,7 @@ __device__ inline void init_barriers(attend_shared& shared, std::uint32_t consum
 
 /// A consumer warp's life: segment after segment, and in turn with the others a tile of each.
 template <int HeadDim, int PageTokens, int ColumnTiles>
-__device__ void consume(const attend_kernel_args& args, attend_shared& shared,
+__device__ __forceinline__ void consume(const attend_kernel_args& args, attend_shared& shared,
                         std::uint16_t* queries, float* warps) {
   attend_consumer<HeadDim, PageTokens, ColumnTiles> consumer(args, queries);
   attend_merger<HeadDim, ColumnTiles> merger(args, shared, warps);
@@ -68,17 +69,17 @@ __launch_bounds__(32 * (consumer_warps<ColumnTiles> + producer_warps<ColumnTiles
   constexpr std::uint32_t consumers = consumer_warps<ColumnTiles>;
   const bool producer = threadIdx.x / 32 >= consumers;
   init_barriers(shared, consumers);
-  attend_range range{};
+  attend_start start{};
   if (unit_count(args) > 32)
-    find_range(args, PageTokens, shared.scratch, shared.range);
+    find_start(args, PageTokens, shared.scratch, shared.start);
   else if (producer)
-    range = find_range_of_few(args, PageTokens);
+    start = find_start_of_few(args, PageTokens);
   __syncthreads();
   if (producer) {
     const std::uint32_t ring = ring_offset(ColumnTiles, consumers, args.columns, HeadDim);
     attend_producer<PageTokens, producer_warps<ColumnTiles>>(
         args, shared, shared_address(memory) + ring, threadIdx.x / 32 - consumers)
-        .run(unit_count(args) > 32 ? shared.range : range);
+        .run(unit_count(args) > 32 ? shared.start : start);
   } else {
     consume<HeadDim, PageTokens, ColumnTiles>(
         args, shared, reinterpret_cast<std::uint16_t*>(memory + query_offset()),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Ends a segment: merges the warps of a block, and, where a run is shared by several blocks, their
+/// Ends a segment: merges the warps of a block, and, where a run is shared by several pieces, their
 /// partials. The block that arrives last merges them; which one that is does not change the order.
 #pragma once
 
@@ -41,12 +41,11 @@ public:
     store_scaled(columns, x);
     sync();
     const bool whole = s.tiles == s.run_tiles;
-    const std::uint32_t first = whole ? 0 : block_of_tile(s.total, s.run_begin);
-    const std::uint64_t part = std::uint64_t{partial_of(blockIdx.x, first)} * args_.columns;
+    const std::uint64_t part = std::uint64_t{partial_of(s, s.piece)} * args_.columns;
     for (std::uint32_t i = threadIdx.x; i < columns * quads; i += threads) {
       const float4 sum = sum_of_warps(i / quads, i % quads * 4);
       if (whole)
-        write_result(s, i / quads, i % quads * 4, sum);
+        write_result(s, i / quads, i % quads * 4, sum, shared_.totals[i / quads]);
       else
         __stcg(reinterpret_cast<float4*>(args_.partial_out + part * HeadDim) + i, sum);
     }
@@ -54,7 +53,7 @@ public:
       if (threadIdx.x < columns)
         __stcg(reinterpret_cast<float2*>(args_.partial_stats) + part + threadIdx.x,
                shared_.totals[threadIdx.x]);
-      merge_blocks(s, first, columns);
+      merge_pieces(s, columns);
     }
     sync();
   }
@@ -66,9 +65,9 @@ private:
 
   __device__ static void sync() { named_barrier(1, threads); }
 
-  /// A block has room for two partials: of the run that begins in it and of one that began before.
-  __device__ static std::uint32_t partial_of(std::uint32_t block, std::uint32_t first) {
-    return 2 * block + (block == first ? 1 : 0);
+  /// A piece has room for two partials: of the run that begins in it and of one that began before.
+  __device__ static std::uint32_t partial_of(const attend_segment& s, std::uint32_t piece) {
+    return 2 * piece + (piece == s.first_piece ? 1 : 0);
   }
 
   __device__ void store_stats(const state& x) {
@@ -135,90 +134,78 @@ private:
     x.w = fmaf(weight, y.w, x.w);
   }
 
-  __device__ void merge_blocks(const attend_segment& s, std::uint32_t first,
-                               std::uint32_t columns) {
-    const std::uint32_t last = block_of_tile(s.total, s.run_begin + s.run_tiles - 1);
+  __device__ void merge_pieces(const attend_segment& s, std::uint32_t columns) {
+    const std::uint32_t others = s.last_piece - s.first_piece;
     sync();
     if (threadIdx.x == 0) {
-      shared_.arrivals = arrive(args_.counters + first);
-      if (shared_.arrivals == last - first)
-        args_.counters[first] = 0; // fit for the next launch
+      shared_.arrivals = arrive(args_.counters + s.first_piece);
+      if (shared_.arrivals == others)
+        args_.counters[s.first_piece] = 0; // fit for the next launch
     }
     sync();
-    if (shared_.arrivals != last - first)
-      return;
-    for (std::uint32_t column = threadIdx.x / 32; column < columns; column += warp_count)
-      total_stats(first, last, column);
-    sync();
-    merge_partials(s, first, last, columns);
-  }
-
-  __device__ float2 stats_of(std::uint32_t block, std::uint32_t first, std::uint32_t column) const {
-    return __ldcg(reinterpret_cast<const float2*>(args_.partial_stats)
-                  + std::uint64_t{partial_of(block, first)} * args_.columns + column);
-  }
-
-  /// One warp: `totals` of a column over all blocks of the run.
-  __device__ void total_stats(std::uint32_t first, std::uint32_t last, std::uint32_t column) {
-    float2 total = make_float2(-INFINITY, 0);
-    for (std::uint32_t b = first + threadIdx.x % 32; b <= last; b += 32)
-      total = merged(total, stats_of(b, first, column));
-    #pragma unroll
-    for (int step = 1; step < 32; step *= 2)
-      total = merged(total, make_float2(__shfl_xor_sync(~0U, total.x, step),
-                                        __shfl_xor_sync(~0U, total.y, step)));
-    if (threadIdx.x % 32 == 0)
-      shared_.totals[column] = total;
+    if (shared_.arrivals == others)
+      merge_partials(s, columns);
   }
 
   /// Threads share out (column, four channels) and, where there are more threads than that, the
-  /// blocks; `warps_` then holds their sums.
-  __device__ void merge_partials(const attend_segment& s, std::uint32_t first, std::uint32_t last,
-                                 std::uint32_t columns) {
+  /// pieces; `warps_` and `stats` then hold their sums.
+  __device__ void merge_partials(const attend_segment& s, std::uint32_t columns) {
     const std::uint32_t items = columns * quads;
     const std::uint32_t shares = max(1U, min(threads / items, warp_count));
     for (std::uint32_t base = 0; base < items; base += threads) {
       const std::uint32_t item = base + threadIdx.x % min(items, threads);
       const std::uint32_t share = threadIdx.x / items;
+      const std::uint32_t column = item / quads;
+      const std::uint32_t channel = item % quads * 4;
       const bool works = item < items && share < shares;
       float4 x = make_float4(0, 0, 0, 0);
+      float2 total = make_float2(-INFINITY, 0);
       if (works)
-        x = sum_of_blocks(first, last, share, shares, item / quads, item % quads * 4);
+        sum_pieces(s, share, shares, column, channel, x, total);
       if (shares > 1) {
         if (works)
           reinterpret_cast<float4*>(warps_)[threadIdx.x] = x;
+        if (works && channel == 0)
+          shared_.stats[share][column] = total;
         sync();
         for (std::uint32_t other = 1; works && share == 0 && other < shares; ++other)
-          add_scaled(x, 1, reinterpret_cast<const float4*>(warps_)[threadIdx.x + other * items]);
+          add(x, total, reinterpret_cast<const float4*>(warps_)[threadIdx.x + other * items],
+              shared_.stats[other][column]);
       }
       if (works && share == 0)
-        write_result(s, item / quads, item % quads * 4, x);
+        write_result(s, column, channel, x, total);
     }
   }
 
-  /// Every `shares`th partial from `share` on.
-  __device__ float4 sum_of_blocks(std::uint32_t first, std::uint32_t last, std::uint32_t share,
-                                  std::uint32_t shares, std::uint32_t column,
-                                  std::uint32_t channel) const {
-    const float top = shared_.totals[column].x;
-    float4 x = make_float4(0, 0, 0, 0);
-    #pragma unroll 4
-    for (std::uint32_t b = first + share; b <= last; b += shares)
-      add_scaled(x, partial_weight(stats_of(b, first, column).x, top),
-                 __ldcg(reinterpret_cast<const float4*>(
-                     args_.partial_out
-                     + (std::uint64_t{partial_of(b, first)} * args_.columns + column) * HeadDim
-                     + channel)));
-    return x;
+  /// Adds the partial (y, other) to (x, total).
+  __device__ static void add(float4& x, float2& total, float4 y, float2 other) {
+    const float2 both = merged(total, other);
+    const float keep = partial_weight(total.x, both.x);
+    x = make_float4(x.x * keep, x.y * keep, x.z * keep, x.w * keep);
+    add_scaled(x, partial_weight(other.x, both.x), y);
+    total = both;
   }
 
-  /// `x`: sums relative to `totals`.
+  /// Adds every `shares`th piece's partial, from the `share`th on.
+  __device__ void sum_pieces(const attend_segment& s, std::uint32_t share, std::uint32_t shares,
+                             std::uint32_t column, std::uint32_t channel, float4& x,
+                             float2& total) const {
+    #pragma unroll 4
+    for (std::uint32_t p = s.first_piece + share; p <= s.last_piece; p += shares) {
+      const std::uint64_t part = std::uint64_t{partial_of(s, p)} * args_.columns + column;
+      const float2 stats = __ldcg(reinterpret_cast<const float2*>(args_.partial_stats) + part);
+      add(x, total,
+          __ldcg(reinterpret_cast<const float4*>(args_.partial_out + part * HeadDim + channel)),
+          stats);
+    }
+  }
+
+  /// `x`: sums relative to the reference of `total`.
   __device__ void write_result(const attend_segment& s, std::uint32_t column,
-                               std::uint32_t channel, float4 x) const {
+                               std::uint32_t channel, float4 x, float2 total) const {
     const attend_launch& a = args_.launch;
     const std::uint64_t row = s.row_begin + column / args_.group;
     const std::uint64_t head = s.kv_head * args_.group + column % args_.group;
-    const float2 total = shared_.totals[column];
     const bool any = total.x != -INFINITY || total.y != 0; // a sum of NaN counts as well
     const float factor = any ? 1 / total.y : 0.0F;
     const std::uint64_t at = row * a.out.row_stride + head * a.out.head_stride + channel;

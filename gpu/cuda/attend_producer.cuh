@@ -32,20 +32,20 @@ public:
                              std::uint32_t ring, std::uint32_t index)
       : args_(args), shared_(shared), ring_(ring), index_(index), lane_(threadIdx.x % 32) {}
 
-  __device__ void run(const attend_range& range) {
-    std::uint32_t next = range.begin;
-    std::uint32_t unit_begin = range.unit_begin;
-    for (std::uint32_t i = range.unit; next < range.end; ++i) {
-      const attend_unit u = load_unit(args_, i, PageTokens);
-      const std::uint32_t unit_end = unit_begin + u.tiles * u.subs;
-      while (next < range.end && next < unit_end) {
-        const std::uint32_t sub = (next - unit_begin) / u.tiles;
-        const std::uint32_t run = unit_begin + sub * u.tiles;
-        const std::uint32_t count = min(range.end - next, run + u.tiles - next);
-        produce_segment(u, sub, range.total, run, next - run, count);
-        next += count;
+  __device__ void run(const attend_start& start) {
+    split_ = start.split;
+    unit_ = start.unit;
+    unit_begin_ = start.unit_begin;
+    if (blockIdx.x < split_.blocks && split_.total > 0) {
+      produce_piece(blockIdx.x * split_.pieces_each());
+      while (split_.spare > 0) {
+        const std::uint32_t i = take();
+        if (i >= split_.spare_pieces())
+          break;
+        const std::uint32_t piece = split_.spare_piece(i);
+        find(split_.begin(piece));
+        produce_piece(piece);
       }
-      unit_begin = unit_end;
     }
     publish({});
   }
@@ -63,15 +63,59 @@ private:
     bool whole; ///< of the tile
   };
 
-  __device__ void produce_segment(const attend_unit& u, std::uint32_t sub, std::uint32_t total,
-                                  std::uint32_t run, std::uint32_t first, std::uint32_t count) {
+  /// The number of the next spare piece, the same for all producers.
+  __device__ std::uint32_t take() {
+    const std::uint32_t slot = takes_ % attend_tune.ring_slots;
+    if (index_ == 0 && lane_ == 0) {
+      const std::uint32_t i = atomicAdd(args_.taken, 1U);
+      if (i == split_.spare_pieces() + split_.blocks - 1)
+        *args_.taken = 0; // every block has asked in vain: fit for the next launch
+      shared_.taken[slot] = i;
+      barrier_arrive(&shared_.taken_full[slot]);
+    }
+    __syncwarp();
+    barrier_wait(&shared_.taken_full[slot], takes_++ / attend_tune.ring_slots % 2);
+    return shared_.taken[slot];
+  }
+
+  /// Moves to the unit that holds `tile`.
+  __device__ void find(std::uint32_t tile) {
+    if (tile < unit_begin_)
+      unit_ = unit_begin_ = 0;
+    while (!find_unit(args_, PageTokens, tile, unit_, unit_begin_)) {
+    }
+  }
+
+  /// A piece whose first tile is in the current unit.
+  __device__ void produce_piece(std::uint32_t piece) {
+    std::uint32_t next = split_.begin(piece);
+    const std::uint32_t end = split_.begin(piece + 1);
+    while (true) {
+      const attend_unit u = load_unit(args_, unit_, PageTokens);
+      const std::uint32_t unit_end = unit_begin_ + u.tiles * u.subs;
+      while (next < end && next < unit_end) {
+        const std::uint32_t sub = (next - unit_begin_) / u.tiles;
+        const std::uint32_t run = unit_begin_ + sub * u.tiles;
+        attend_segment s = segment_of(u, sub);
+        s.piece = piece;
+        s.first_piece = split_.piece_of(run);
+        s.last_piece = split_.piece_of(run + u.tiles - 1);
+        s.first_tile = next - run;
+        s.tiles = min(end - next, run + u.tiles - next);
+        produce_segment(u, s);
+        next += s.tiles;
+      }
+      if (next == end)
+        return;
+      ++unit_;
+      unit_begin_ = unit_end;
+    }
+  }
+
+  __device__ attend_segment segment_of(const attend_unit& u, std::uint32_t sub) const {
     const std::uint32_t row = sub % u.row_tiles * args_.tile_rows;
     attend_segment s{};
-    s.total = total;
-    s.run_begin = run;
     s.run_tiles = u.tiles;
-    s.first_tile = first;
-    s.tiles = count;
     s.row_begin = u.row_begin + row;
     s.rows = min(args_.tile_rows, u.row_count - row);
     s.position = u.position + row;
@@ -82,6 +126,12 @@ private:
     s.unread_from = u.settled_count;
     if (args_.launch.page_lse != nullptr && u.always == u.settled_count)
       s.unread_from = u.list_count > 0 ? u.list[u.list_count - 1] + 1 : 0;
+    return s;
+  }
+
+  __device__ void produce_segment(const attend_unit& u, const attend_segment& s) {
+    const std::uint32_t first = s.first_tile;
+    const std::uint32_t count = s.tiles;
     page_ref batch = fetch(u, first, first + count);
     publish(s);
     for (std::uint32_t done = 0; done < count; done += batch_tiles) {
@@ -245,6 +295,10 @@ private:
   std::uint32_t ring_;
   std::uint32_t index_; ///< among the producers
   std::uint32_t lane_;
+  attend_split split_;
+  std::uint32_t unit_ = 0;
+  std::uint32_t unit_begin_ = 0;
+  std::uint32_t takes_ = 0;
   std::uint32_t next_ = 0; ///< offset of free room in the ring
   std::uint32_t used_ = 0; ///< bytes taken, skipped ends included
   std::uint32_t size_ = 0; ///< ring bytes of the tile in slot `lane_`

@@ -174,6 +174,7 @@ struct attend_problem {
         }
         row_sequence.push_back(static_cast<std::uint32_t>(&s - sequences.data()));
       }
+    pages.push_back(0); // so that the array is never empty
     selection = {options.scopes, offsets, pages, always};
     args.selection = &selection;
   }
@@ -215,7 +216,6 @@ struct attend_problem {
       launch.page_lse = keep<float>(to_device(page_lse));
     if (options.scopes > 0) {
       launch.selected = true;
-      pages.push_back(0); // so that the array is never empty
       launch.selection = {options.scopes, keep<std::uint32_t>(to_device(offsets)),
                           keep<std::uint32_t>(to_device(pages)),
                           keep<std::uint32_t>(to_device(always)),
