@@ -21,11 +21,11 @@ namespace pikv::gpu::cuda {
 namespace {
 
 struct score_tuning {
-  int threads = 64;
-  int query_rows = 16; ///< that a block takes; a multiple of four
-  int stages = 2; ///< groups of pages that a warp has room for: one in use, the others on their way
-  int blocks = 5; ///< a multiprocessor; no more are launched, each walks over its pages
-  int register_blocks = 12; ///< that registers must allow: room for a block of the selection
+  int threads = 128;  ///< a warp takes a head: together they read summaries as they lie in memory
+  int query_rows = 8; ///< that a warp takes; a multiple of four
+  int stages = 2;     ///< groups of pages that a warp has room for: one in use, others on their way
+  int blocks = 2;     ///< a multiprocessor; no more are launched, each walks over its pages
+  int register_blocks = 4; ///< that registers must allow: room for a block of the selection
 };
 constexpr score_tuning tuning{};
 constexpr std::uint32_t warps = tuning.threads / 32;
@@ -39,20 +39,31 @@ struct page_source {
   float base = no_score;              ///< added to the dot product
 };
 
-__device__ page_source source_of(const score_launch& x, const attend_sequence& s,
-                                 std::uint32_t index, std::uint32_t head) {
-  page_source p;
-  if (index >= s.settled_count)
-    return p;
-  const page_view page = *in_global(s.settled + index);
+/// A page's entry in the table as loaded: what is asked of it comes later, so that the load is not
+/// waited for.
+struct page_entry {
+  page_view page;
+  bool there = false; ///< the sequence has that many pages
+};
+
+__device__ __forceinline__ page_entry look_up(const attend_sequence& s, std::uint32_t index) {
+  return {*in_global(s.settled + min(index, s.settled_count - 1)), index < s.settled_count};
+}
+
+__device__ __forceinline__ page_source source_of(const score_launch& x, const page_entry& entry,
+                                                 std::uint32_t head) {
+  const page_view& page = entry.page;
   const std::uint8_t needed = x.kind == score_kind::mass ? summary_mean_var : summary_min_max;
-  if (page.data == nullptr || page.summary == nullptr || (page.summary_parts & needed) == 0)
-    return p;
+  const bool known = entry.there && lane_id() < group_pages && page.data != nullptr
+                     && page.summary != nullptr && (page.summary_parts & needed) != 0;
   const std::uint32_t pair = 2 * x.dims.head_dim * sizeof(__half);
   const bool both = page.summary_parts == (summary_mean_var | summary_min_max);
-  p.summary = page.summary + std::size_t{head} * (both ? 2 * pair : pair)
-              + (both && x.kind == score_kind::quest ? pair : 0);
-  p.base = x.kind == score_kind::mass ? __logf(static_cast<float>(page.tokens)) : 0.0F;
+  page_source p;
+  p.summary = known ? page.summary + std::size_t{head} * (both ? 2 * pair : pair)
+                          + (both && x.kind == score_kind::quest ? pair : 0)
+                    : nullptr;
+  const float base = x.kind == score_kind::mass ? __logf(static_cast<float>(page.tokens)) : 0.0F;
+  p.base = known ? base : no_score;
   return p;
 }
 
@@ -138,7 +149,7 @@ __device__ __forceinline__ void load_query(const score_launch& x, const attend_s
     const auto* p = reinterpret_cast<const decltype(tag)*>(x.q.data) + begin;
 #pragma unroll
     for (int i = 0; i < row_values; ++i) {
-      const std::uint32_t c = threadIdx.x % row_lanes + i * row_lanes;
+      const std::uint32_t c = lane_id() % row_lanes + i * row_lanes;
       if (c < x.dims.head_dim)
         q[i] = to_f32(p[c]);
     }
@@ -167,14 +178,14 @@ __device__ __forceinline__ void put_coefficients(const score_launch& x, std::uin
   const float factor = power(exponent);
 #pragma unroll
   for (int i = 0; i < row_values; ++i) {
-    const std::uint32_t c = threadIdx.x % row_lanes + i * row_lanes;
+    const std::uint32_t c = lane_id() % row_lanes + i * row_lanes;
     if (c >= dim)
       continue;
     const float y = q[i] * factor;
     out.put(row_bytes, r, c, mass ? y : fminf(y, 0.0F));
     out.put(row_bytes, r, dim + c, mass ? y * y * 0x1p-11F : fmaxf(y, 0.0F));
   }
-  if (threadIdx.x % row_lanes == 0)
+  if (lane_id() % row_lanes == 0)
     out.factors[r] = {power(-exponent), mass ? power(10 - 2 * exponent) : power(-exponent)};
 }
 
@@ -192,6 +203,7 @@ __device__ __forceinline__ float4 multiply_half(unsigned pages, unsigned rows,
   return {even.x + odd.x, even.y + odd.y, even.z + odd.z, even.w + odd.w};
 }
 
+constexpr std::uint32_t factor_bytes = tuning.query_rows * sizeof(float2);
 constexpr int most_passes = tuning.query_rows / static_cast<int>(rows_at_once);
 
 /// What a warp keeps of the block's query rows.
@@ -234,58 +246,65 @@ __device__ __forceinline__ void score_group(const page_source& mine, std::uint32
 
 template <int Rounds>
 __global__ void __launch_bounds__(tuning.threads, tuning.register_blocks)
-    score_kernel(const __grid_constant__ score_launch x, std::uint32_t row_tiles) {
+    score_kernel(const __grid_constant__ score_launch x, std::uint32_t row_tiles,
+                 std::uint32_t warp_bytes) {
   let_next_kernel_start();
   extern __shared__ __align__(16) std::byte shared[];
   constexpr std::uint32_t stages = tuning.stages;
   const attend_sequence s = x.sequences[blockIdx.z / row_tiles];
-  const std::uint32_t head = blockIdx.y, group = x.dims.group();
-  const std::uint32_t first_row =
-      blockIdx.z % row_tiles * tuning.query_rows; // of row_count * group
-  // Groups of pages go to the warps of the stripe's blocks in turn.
-  const std::uint32_t step = gridDim.x * warps * group_pages;
-  const std::uint32_t begin = (blockIdx.x * warps + warp_id()) * group_pages;
-  if (first_row >= s.row_count * group || blockIdx.x * warps * group_pages >= s.settled_count)
-    return;
+  const std::uint32_t head = blockIdx.y * warps + warp_id(), group = x.dims.group();
+  const std::uint32_t first_row = blockIdx.z % row_tiles * tuning.query_rows; // of row_count * group
+  const std::uint32_t step = gridDim.x * group_pages;
+  const std::uint32_t begin = blockIdx.x * group_pages;
+  if (first_row >= s.row_count * group || begin >= s.settled_count || head >= x.dims.kv_heads)
+    return; // warps do not wait for each other
   const std::uint32_t rows =
       min(s.row_count * group - first_row, static_cast<std::uint32_t>(tuning.query_rows));
   const std::uint32_t units = x.dims.head_dim / 4; // of 16 bytes, of a page
   const std::uint32_t row_bytes = units * 16 + row_padding_bytes;
   const std::uint32_t stage_bytes = group_pages * row_bytes;
+  std::byte* const mine = shared + warp_id() * warp_bytes;
   coefficients q;
-  q.factors = reinterpret_cast<float2*>(shared + warps * stages * stage_bytes);
-  q.rows = shared + warps * stages * stage_bytes + tuning.query_rows * sizeof(float2);
-  const unsigned ring = shared_address(shared) + warp_id() * stages * stage_bytes;
+  q.factors = reinterpret_cast<float2*>(mine);
+  q.rows = mine + factor_bytes;
+  const unsigned ring = shared_address(mine + warp_bytes) - stages * stage_bytes;
 
   // The first rows' queries are on their way while the page table is read.
-  constexpr std::uint32_t rows_a_turn = tuning.threads / row_lanes;
-  float values[row_values] = {};
-  if (threadIdx.x / row_lanes < rows)
-    load_query(x, s, head, first_row + threadIdx.x / row_lanes, values);
+  constexpr std::uint32_t rows_a_turn = warp_lanes / row_lanes;
+  const std::uint32_t own_row = lane_id() / row_lanes;
+  float values[2][row_values] = {};
+#pragma unroll
+  for (std::uint32_t t = 0; t < 2; ++t)
+    if (t * rows_a_turn + own_row < rows)
+      load_query(x, s, head, first_row + t * rows_a_turn + own_row, values[t]);
 
-  // Sources of the groups on their way, by stage; `ahead` is the one after them, looked up early.
-  page_source sources[stages];
-  const auto look = [&](std::uint32_t first) {
-    return lane_id() < group_pages ? source_of(x, s, first + lane_id(), head) : page_source{};
-  };
+  // Sources of the groups on their way, by stage; `ahead` is of the one after them.
+  const auto look = [&](std::uint32_t first) { return look_up(s, first + lane_id() % group_pages); };
+  page_entry entries[stages];
 #pragma unroll
   for (std::uint32_t i = 0; i < stages; ++i)
-    sources[i] = look(begin + i * step);
-  page_source ahead = look(begin + stages * step);
+    entries[i] = look(begin + i * step);
+  page_entry ahead = look(begin + stages * step);
+  page_source sources[stages];
+#pragma unroll
+  for (std::uint32_t i = 0; i < stages; ++i)
+    sources[i] = source_of(x, entries[i], head);
 #pragma unroll
   for (std::uint32_t i = 0; i + 1 < stages; ++i)
     copy_group<Rounds>(sources[i], ring + i * stage_bytes, row_bytes, units);
-  for (std::uint32_t first = 0; first < rows; first += rows_a_turn) { // beyond the rows: zeros
-    const std::uint32_t r = first + threadIdx.x / row_lanes;
-    if (first > 0) {
+  for (std::uint32_t first = 0; first < rows; first += rows_at_once) // beyond the rows: zeros
 #pragma unroll
-      for (float& v : values)
-        v = 0;
-      if (r < rows)
-        load_query(x, s, head, first_row + r, values);
+    for (std::uint32_t t = 0; t < 2; ++t) {
+      const std::uint32_t r = first + t * rows_a_turn + own_row;
+      if (first > 0) {
+#pragma unroll
+        for (float& v : values[t])
+          v = 0;
+        if (r < rows)
+          load_query(x, s, head, first_row + r, values[t]);
+      }
+      put_coefficients(x, r, values[t], row_bytes, q);
     }
-    put_coefficients(x, r, values, row_bytes, q);
-  }
   row_outputs out;
 #pragma unroll
   for (std::uint32_t r = 0; r < most_passes; ++r) {
@@ -297,7 +316,8 @@ __global__ void __launch_bounds__(tuning.threads, tuning.register_blocks)
                                : nullptr;
   }
   const std::uint32_t passes = (rows + rows_at_once - 1) / rows_at_once;
-  __syncthreads();
+  static_assert(rows_at_once == 2 * rows_a_turn);
+  __syncwarp();
 
   for (std::uint32_t first = begin; first < s.settled_count; first += stages * step)
 #pragma unroll
@@ -309,19 +329,20 @@ __global__ void __launch_bounds__(tuning.threads, tuning.register_blocks)
       copy_group<Rounds>(sources[(i + last) % stages], ring + (i + last) % stages * stage_bytes,
                          row_bytes, units);
       await_group();
-      const page_source mine = sources[i];
-      sources[i] = ahead;
+      const page_source current = sources[i];
+      sources[i] = source_of(x, ahead, head);
       ahead = look(page + (stages + 1) * step);
-      score_group(mine, page, s.settled_count, x.dims.head_dim, passes, ring + i * stage_bytes,
+      score_group(current, page, s.settled_count, x.dims.head_dim, passes, ring + i * stage_bytes,
                   row_bytes, q, out);
     }
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
-std::size_t shared_bytes(const cache_dims& dims, std::uint32_t query_rows) noexcept {
-  const std::size_t row_bytes = std::size_t{dims.head_dim} * 4 + row_padding_bytes;
-  return (warps * tuning.stages * group_pages + 2 * query_rows) * row_bytes
-         + static_cast<std::size_t>(tuning.query_rows) * sizeof(float2);
+/// Shared memory of one warp: factors, coefficients, then the ring of pages.
+std::uint32_t warp_bytes_of(const cache_dims& dims, std::uint32_t query_rows) noexcept {
+  const std::uint32_t row_bytes = dims.head_dim * 4 + row_padding_bytes;
+  const std::uint32_t padded = (query_rows + rows_at_once - 1) / rows_at_once * rows_at_once;
+  return factor_bytes + (2 * padded + tuning.stages * group_pages) * row_bytes;
 }
 
 /// Blocks along the pages of a sequence and head: all blocks are resident at once, or one each.
@@ -330,8 +351,7 @@ result<unsigned> stripes_of(const score_launch& x, std::uint32_t others) {
   PIKV_CUDA_TRY(cudaGetDevice(&device));
   PIKV_CUDA_TRY(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
   const auto room = static_cast<std::uint32_t>(processors * tuning.blocks);
-  const std::uint32_t block_pages = warps * group_pages;
-  const std::uint32_t most = (x.bounds.pages + block_pages - 1) / block_pages;
+  const std::uint32_t most = (x.bounds.pages + group_pages - 1) / group_pages;
   return std::clamp(room / others, 1U, most);
 }
 
@@ -347,20 +367,20 @@ result<void> score(const score_launch& x, CUstream_st* stream) {
       (x.bounds.rows * x.dims.group() + tuning.query_rows - 1) / tuning.query_rows;
   if (std::uint64_t{x.bounds.sequences} * row_tiles > 65535)
     return pikv::error{errc::invalid_argument, "score: more than a million query rows a KV head"};
-  const auto stripes = stripes_of(x, x.dims.kv_heads * x.bounds.sequences * row_tiles);
+  const std::uint32_t head_groups = (x.dims.kv_heads + warps - 1) / warps;
+  const auto stripes = stripes_of(x, head_groups * x.bounds.sequences * row_tiles);
   if (!stripes)
     return stripes.error();
-  const dim3 grid(*stripes, x.dims.kv_heads, x.bounds.sequences * row_tiles);
-  const std::uint32_t rows =
-      std::min<std::uint32_t>(x.bounds.rows * x.dims.group(), tuning.query_rows);
-  const std::size_t shared =
-      shared_bytes(x.dims, (rows + rows_at_once - 1) / rows_at_once * rows_at_once);
+  const dim3 grid(*stripes, head_groups, x.bounds.sequences * row_tiles);
+  const std::uint32_t warp_bytes = warp_bytes_of(
+      x.dims, std::min<std::uint32_t>(x.bounds.rows * x.dims.group(), tuning.query_rows));
+  const std::size_t shared = std::size_t{warps} * warp_bytes;
   auto* const kernel = x.dims.head_dim <= 128 ? score_kernel<1> : score_kernel<2>;
   PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      static_cast<int>(shared)));
   PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                      cudaSharedmemCarveoutMaxShared));
-  kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles);
+  kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles, warp_bytes);
   return check_launch("score");
 }
 

@@ -374,6 +374,9 @@ result<void> launch_chained(void (*kernel)(Args), const char* name, dim3 grid, u
   int device = 0, major = 0;
   PIKV_CUDA_TRY(cudaGetDevice(&device));
   PIKV_CUDA_TRY(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  // As for the scores: multiprocessors that are set up otherwise would have to be idle first.
+  PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                     cudaSharedmemCarveoutMaxShared));
   if (shared > 0)
     PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                        static_cast<int>(shared)));

@@ -120,7 +120,7 @@ shares_in_registers(const float* scores, std::uint32_t heads, float divisor, std
 #pragma unroll
     for (int h = 0; h < Heads; ++h) {
       const float sum = warp_sum(lane_id() < warps ? t.sum[h][lane_id()] : 0.0F);
-      const float factor = sum > 0 ? 1.0F / (sum * divisor) : 0.0F;
+      const float factor = sum > 0 ? __fdividef(1.0F, sum * divisor) : 0.0F;
 #pragma unroll
       for (int j = 0; j < Items; ++j)
         share[j] = fmaf(x[h][j], factor, share[j]);
