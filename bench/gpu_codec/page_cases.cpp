@@ -91,7 +91,7 @@ void append_case(form stored, std::uint32_t tokens, bool single) {
     must(gpu::cuda::append(b.launch(stored, tokens, i % static_cast<int>(sets)), stream));
   });
   const double bytes = 2.0 * tokens * 4096;
-  report({"append " + std::string(to_string(stored)),
+  report({fmt::format("append {}", to_string(stored)),
           fmt::format("{} tokens, {}", tokens, single ? "a page each" : "whole pages"), us, bytes,
           copy_us(static_cast<std::size_t>(bytes))});
 }
@@ -128,7 +128,7 @@ void append_complete_case(std::uint32_t tokens, std::uint8_t parts, form coded) 
       copies ? static_cast<double>(count * gpu::layout_of(dims, coded).page_bytes) : 0;
   const double bytes =
       2.0 * tokens * 4096 + static_cast<double>(count * summary_bytes) + coded_bytes;
-  report({"append+summary" + (copies ? "+" + std::string(to_string(coded)) : ""),
+  report({fmt::format("append+summary{}{}", copies ? "+" : "", copies ? to_string(coded) : ""),
           fmt::format("{} tokens, whole pages", tokens), us, bytes,
           copy_us(static_cast<std::size_t>(bytes))});
 }
@@ -149,7 +149,7 @@ void summarise_case(form stored, std::uint8_t parts, std::size_t count) {
         stream));
   });
   const double bytes = static_cast<double>(count) * 16 * 2048 + static_cast<double>(count * each);
-  report({"summarise " + std::string(to_string(stored)),
+  report({fmt::format("summarise {}", to_string(stored)),
           fmt::format("{} pages, {}", count, parts == 1 ? "mean+var" : "all"), us, bytes,
           copy_us(static_cast<std::size_t>(bytes))});
 }

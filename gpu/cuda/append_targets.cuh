@@ -10,6 +10,8 @@
 
 namespace pikv::gpu::cuda::append_detail {
 
+/// Chosen on an H200 with 8 heads of 128 in f16: 64 single tokens 3.6 us (stretches of 16: 5.5);
+/// 65,536 tokens with summaries 159 us (one head a block: 174).
 struct append_tuning {
   int threads = 128;
   std::uint32_t stretch = 16; ///< targets: with pages of 16 a bulk append writes whole pages

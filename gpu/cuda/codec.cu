@@ -9,7 +9,9 @@
 namespace pikv::gpu::cuda {
 namespace {
 
-/// One block a page; its warps take the parts (K and V of each head) in turn.
+/// One block a page; its warps take the parts (K and V of each head) in turn. Chosen on an H200
+/// with 65,536 tokens of 8 x 128: encode f16 to int8 118 us (128 threads: 127, batch 8: 123), to
+/// fp8 108.
 struct codec_tuning {
   int encode_threads = 256;
   int encode_batch = 4; ///< loads of eight values that a lane makes before it uses the first

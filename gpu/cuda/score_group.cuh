@@ -10,6 +10,8 @@
 
 namespace pikv::gpu::cuda::score_detail {
 
+/// Chosen on an H200 with 8 sequences of 2,048 pages, 32 query heads, 8 KV heads of 128: 22.6 us
+/// (two warps of one head a block: 25.6; all pages of a warp at once: 26.0; bulk copies: 28.7).
 struct score_tuning {
   int threads = 128;  ///< a warp takes a head: together they read summaries as they lie in memory
   int query_rows = 8; ///< that a warp takes; a multiple of four

@@ -8,6 +8,7 @@
 
 namespace pikv::gpu::cuda::select_detail {
 
+/// Chosen on an H200 with 8 rows, 8 scopes, 2,048 pages: 6.5 us behind the scores.
 struct select_tuning {
   int threads = 512;
   int blocks = 2; ///< that registers must allow: a block starts beside those of the scores

@@ -10,7 +10,8 @@
 namespace pikv::gpu::cuda {
 namespace {
 
-/// One block a page; each warp takes a head at a time.
+/// One block a page; each warp takes a head at a time. Chosen on an H200 with 4,096 pages of 16 x 8
+/// x 128 in f16: 44 us (eight tokens a lane: 48, with 8 stretches at once: 52).
 struct summary_tuning {
   int threads = 256;
   int batch = 2;  ///< stretches of K that a warp loads before it uses the first
