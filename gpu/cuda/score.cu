@@ -145,7 +145,7 @@ result<void> score(const score_launch& x, CUstream_st* stream) {
   const std::uint32_t row_tiles =
       (x.bounds.rows * x.dims.group() + tuning.query_rows - 1) / tuning.query_rows;
   if (std::uint64_t{x.bounds.sequences} * row_tiles > 65535)
-    return pikv::error{errc::invalid_argument, "score: more than a million query rows a KV head"};
+    return pikv::error{errc::invalid_argument, "score: more than half a million query rows a KV head"};
   const std::uint32_t head_groups = (x.dims.kv_heads + warps - 1) / warps;
   const auto stripes = stripes_of(x, head_groups * x.bounds.sequences * row_tiles);
   if (!stripes)
