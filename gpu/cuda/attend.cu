@@ -51,9 +51,9 @@ result<device_limits> limits_of_device() {
   return x;
 }
 
-constexpr std::size_t counter_bytes = (attend_max_pieces + 64) * sizeof(std::uint32_t);
+constexpr std::size_t counter_bytes = attend_max_blocks * sizeof(std::uint32_t);
 constexpr std::size_t stats_bytes =
-    std::size_t{attend_max_pieces} * 2 * attend_max_columns * 2 * sizeof(float);
+    std::size_t{attend_max_blocks} * 2 * attend_max_columns * 2 * sizeof(float);
 
 void set_layouts(attend_kernel_args& args) {
   for (std::size_t i = 0; i < form_count; ++i) {
@@ -66,10 +66,17 @@ void set_layouts(attend_kernel_args& args) {
   }
 }
 
+/// Room in the ring for a tile of the largest form.
+std::uint32_t largest_tile(const attend_kernel_args& args) {
+  std::uint32_t bytes = 0;
+  for (const attend_form_layout& x : args.layouts)
+    bytes = std::max(bytes, align_shared(x.head_bytes));
+  return bytes * attend_tile_tokens / args.launch.dims.page_tokens;
+}
+
 void set_workspace(attend_kernel_args& args) {
   std::byte* p = args.launch.workspace;
-  args.taken = reinterpret_cast<std::uint32_t*>(p);
-  args.counters = args.taken + 64;
+  args.counters = reinterpret_cast<std::uint32_t*>(p);
   args.partial_stats = reinterpret_cast<float*>(p + counter_bytes);
   args.partial_out = reinterpret_cast<float*>(p + counter_bytes + stats_bytes);
 }
@@ -81,7 +88,7 @@ result<std::size_t> attend_workspace_bytes() {
   if (!limits)
     return limits.error();
   return counter_bytes + stats_bytes
-         + static_cast<std::size_t>(limits->blocks) * 5 * 2 * attend_max_columns * attend_max_head_dim
+         + static_cast<std::size_t>(limits->blocks) * 2 * attend_max_columns * attend_max_head_dim
                * sizeof(float);
 }
 
@@ -117,9 +124,13 @@ result<void> attend(const attend_launch& x, CUstream_st* stream) {
   const std::uint32_t consumers = column_tiles == 1 ? consumer_warps<1> : consumer_warps<2>;
   const std::uint32_t producers = column_tiles == 1 ? producer_warps<1> : producer_warps<2>;
   const std::uint32_t ring = ring_offset(column_tiles, consumers, args.columns, x.dims.head_dim);
-  args.ring_bytes =
-      (static_cast<std::uint32_t>(limits->shared_bytes) - ring) / shared_alignment * shared_alignment;
+  const auto shared = static_cast<std::uint32_t>(limits->shared_bytes);
   set_layouts(args);
+  if (shared < ring + largest_tile(args))
+    return {errc::unsupported, "CUDA attention needs " + std::to_string(ring + largest_tile(args))
+                                   + " bytes of shared memory for this shape, and the device has "
+                                   + std::to_string(shared)};
+  args.ring_bytes = (shared - ring) / shared_alignment * shared_alignment;
   set_workspace(args);
   void* parameters[] = {&args};
   PIKV_CUDA_TRY(cudaLaunchKernel(reinterpret_cast<const void*>(kernel_of(x.dims, column_tiles)),

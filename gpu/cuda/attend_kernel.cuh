@@ -14,7 +14,6 @@ __device__ inline void init_barriers(attend_shared& shared, std::uint32_t consum
   if (threadIdx.x < attend_tune.ring_slots) {
     barrier_init(&shared.full[threadIdx.x], copy_arrivals);
     barrier_init(&shared.empty[threadIdx.x], 1);
-    barrier_init(&shared.taken_full[threadIdx.x], 1);
   }
   if (threadIdx.x < attend_tune.segments) {
     barrier_init(&shared.segment_full[threadIdx.x], 1);

@@ -13,11 +13,11 @@ __device__ __forceinline__ float partial_weight(float top, float all) {
   return top == -INFINITY ? 0.0F : exp2_fast(top - all);
 }
 
-/// Adds 1 to a counter, after all writes of this thread and those ordered before it. Only a use of
-/// the result waits for it.
+/// Adds 1 to a counter, after all writes of this thread and those ordered before it, and returns
+/// what it was; reads after it see what earlier arrivals wrote.
 __device__ __forceinline__ std::uint32_t arrive(std::uint32_t* counter) {
   std::uint32_t before;
-  asm volatile("atom.add.release.gpu.global.u32 %0, [%1], 1;"
+  asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;"
                : "=r"(before)
                : "l"(__cvta_generic_to_global(counter))
                : "memory");
@@ -33,11 +33,8 @@ public:
   __device__ attend_merger(const attend_kernel_args& args, attend_shared& shared, float* warps)
       : args_(args), shared_(shared), warps_(warps) {}
 
-  /// Called by all consumer warps at once; barriers inside keep them together. Where other blocks
-  /// have parts of the run, their arrival is only counted here: an answer from memory takes long
-  /// while pages stream in, and nobody waits for it before the next `finish` or `settle`.
+  /// Called by all consumer warps at once. Barriers inside keep them together.
   __device__ void finish(const attend_segment& s, const state& x) {
-    settle();
     const std::uint32_t columns = s.rows * args_.group;
     store_stats(x);
     sync();
@@ -52,33 +49,12 @@ public:
       else
         __stcg(reinterpret_cast<float4*>(args_.partial_out + part * HeadDim) + i, sum);
     }
-    if (!whole && threadIdx.x < columns)
-      __stcg(reinterpret_cast<float2*>(args_.partial_stats) + part + threadIdx.x,
-             shared_.totals[threadIdx.x]);
-    if (!whole && threadIdx.x == 0)
-      shared_.pending = s;
-    sync();
-    if (!whole && threadIdx.x == 0)
-      arrivals_ = arrive(args_.counters + s.first_piece);
-    pending_ = !whole;
-  }
-
-  /// Called by all consumer warps at once: the block that arrived last at a run merges its parts.
-  __device__ void settle() {
-    if (!pending_)
-      return;
-    pending_ = false;
-    const attend_segment& s = shared_.pending;
-    if (threadIdx.x == 0) {
-      shared_.last = arrivals_ == s.last_piece - s.first_piece;
-      if (shared_.last) {
-        args_.counters[s.first_piece] = 0; // fit for the next launch
-        __threadfence();
-      }
+    if (!whole) {
+      if (threadIdx.x < columns)
+        __stcg(reinterpret_cast<float2*>(args_.partial_stats) + part + threadIdx.x,
+               shared_.totals[threadIdx.x]);
+      merge_pieces(s, columns);
     }
-    sync();
-    if (shared_.last)
-      merge_partials(s, s.rows * args_.group);
     sync();
   }
 
@@ -158,6 +134,19 @@ private:
     x.w = fmaf(weight, y.w, x.w);
   }
 
+  __device__ void merge_pieces(const attend_segment& s, std::uint32_t columns) {
+    const std::uint32_t others = s.last_piece - s.first_piece;
+    sync();
+    if (threadIdx.x == 0) {
+      shared_.arrivals = arrive(args_.counters + s.first_piece);
+      if (shared_.arrivals == others)
+        args_.counters[s.first_piece] = 0; // fit for the next launch
+    }
+    sync();
+    if (shared_.arrivals == others)
+      merge_partials(s, columns);
+  }
+
   /// Threads share out (column, four channels) and, where there are more threads than that, the
   /// pieces; `warps_` and `stats` then hold their sums.
   __device__ void merge_partials(const attend_segment& s, std::uint32_t columns) {
@@ -232,8 +221,6 @@ private:
   const attend_kernel_args& args_;
   attend_shared& shared_;
   float* warps_;
-  bool pending_ = false;
-  std::uint32_t arrivals_ = 0; ///< thread 0: earlier ones at the pending run
 };
 
 } // namespace pikv::gpu::cuda

@@ -4,8 +4,8 @@
 ///
 /// A unit is what shares one page list: a sequence, or with a selection a (row, scope). It counts
 /// once for every sub-unit (KV head, tile of rows), and each of those is a run of tiles of 64
-/// tokens. All runs laid end to end are cut into pieces, and a block works on one after another; the
-/// part of a run inside a piece is a segment.
+/// tokens. All runs laid end to end are cut into pieces, one for each block; the part of a run inside
+/// a piece is a segment.
 #pragma once
 
 #include <pikv/gpu/cuda/attend.hpp>
@@ -28,7 +28,6 @@ struct attend_kernel_args {
   std::uint32_t columns;    ///< tile_rows * group
   std::uint32_t ring_bytes;
   attend_form_layout layouts[form_count];
-  std::uint32_t* taken;    ///< spare pieces taken; rests at 0
   std::uint32_t* counters; ///< `[pieces]`: arrivals at the run that begins in a piece; rest at 0
   float* partial_out;      ///< `[pieces, 2, columns, head_dim]`, not yet divided by its sum
   float* partial_stats;    ///< `[pieces, 2, columns, 2]`: reference (log2), sum of weights
@@ -110,54 +109,25 @@ __device__ inline attend_unit load_unit(const attend_kernel_args& a, std::uint32
   return u;
 }
 
-/// How the tiles of a launch are cut into pieces. Block b has a range of total / blocks tiles, the
-/// first total % blocks blocks one more. Not all blocks get the same bandwidth, so in long ranges
-/// only the first piece belongs to the block; four smaller ones of 4, 3, 2 and 1 times `spare`
-/// tiles at the range's end go to whichever block has time, the larger ones first.
+/// How the tiles of a launch are cut into pieces, one for each block: total / blocks tiles, the first
+/// total % blocks pieces one more.
 struct attend_split {
   std::uint32_t total;
   std::uint32_t blocks; ///< that have something to read
   std::uint32_t each, more;
-  std::uint32_t spare; ///< 0: a range is one piece
 
   attend_split() = default;
-  __device__ attend_split(std::uint32_t tiles, std::uint32_t units)
+  __device__ explicit attend_split(std::uint32_t tiles)
       : total(tiles), blocks(max(1U, min(tiles, gridDim.x))), each(tiles / blocks),
-        more(tiles % blocks),
-        spare(each < attend_tune.spare_from || units > attend_tune.spare_units
-                  ? 0
-                  : max(1U, (each + attend_tune.spare_share / 2) / attend_tune.spare_share)) {}
+        more(tiles % blocks) {}
 
-  __device__ std::uint32_t pieces_each() const { return spare > 0 ? 5 : 1; }
-  __device__ std::uint32_t spare_pieces() const { return spare > 0 ? 4 * blocks : 0; }
-  /// The `i`th spare piece in the order in which they are taken.
-  __device__ std::uint32_t spare_piece(std::uint32_t i) const {
-    return i % blocks * 5 + 1 + i / blocks;
-  }
-
-  __device__ std::uint32_t range_begin(std::uint32_t block) const {
-    return block * each + min(block, more);
-  }
   /// First tile of a piece; of the piece behind the last: `total`.
   __device__ std::uint32_t begin(std::uint32_t piece) const {
-    const std::uint32_t block = piece / pieces_each();
-    const std::uint32_t i = piece % pieces_each();
-    return i == 0 ? range_begin(block) : range_begin(block + 1) - spare_after(i - 1);
+    return piece * each + min(piece, more);
   }
   __device__ std::uint32_t piece_of(std::uint32_t tile) const {
     const std::uint32_t cut = more * (each + 1);
-    const std::uint32_t block = tile < cut ? tile / (each + 1) : more + (tile - cut) / each;
-    const std::uint32_t left = range_begin(block + 1) - tile; // at least 1
-    std::uint32_t i = 0;
-    while (i < pieces_each() - 1 && left <= spare_after(i))
-      ++i;
-    return block * pieces_each() + i;
-  }
-
-private:
-  /// Tiles from the `i`th spare piece of a range to its end: 10, 6, 3, 1 times `spare`.
-  __device__ std::uint32_t spare_after(std::uint32_t i) const {
-    return spare * (4 - i) * (5 - i) / 2;
+    return tile < cut ? tile / (each + 1) : more + (tile - cut) / each;
   }
 };
 
@@ -185,30 +155,14 @@ __device__ __forceinline__ std::uint32_t warp_scan(std::uint32_t x) {
   return x;
 }
 
-/// One warp: the unit that holds `tile`, from unit `unit` on, which begins at tile `unit_begin`.
-/// Returns false, both moved on by 32 units, when it is not among the next 32.
-__device__ inline bool find_unit(const attend_kernel_args& a, std::uint32_t page_tokens,
-                                 std::uint32_t tile, std::uint32_t& unit,
-                                 std::uint32_t& unit_begin) {
-  const std::uint32_t mine = unit_work(a, page_tokens, unit + threadIdx.x % 32);
-  const std::uint32_t end = unit_begin + warp_scan(mine);
-  const std::uint32_t next = __shfl_sync(~0U, end, 31);
-  const std::uint32_t holds = __ballot_sync(~0U, tile >= end - mine && tile < end);
-  const int lane = holds == 0 ? 0 : __ffs(static_cast<int>(holds)) - 1;
-  const std::uint32_t held = __shfl_sync(~0U, end - mine, lane);
-  unit_begin = holds == 0 ? next : held;
-  unit += holds == 0 ? 32 : static_cast<std::uint32_t>(lane);
-  return holds != 0;
-}
-
 /// Where the calling block begins, found by one warp. At most 32 units.
 __device__ inline attend_start find_start_of_few(const attend_kernel_args& a,
                                                  std::uint32_t page_tokens) {
   const std::uint32_t mine = unit_work(a, page_tokens, threadIdx.x % 32);
   const std::uint32_t end = warp_scan(mine);
   attend_start x;
-  x.split = attend_split(__shfl_sync(~0U, end, 31), unit_count(a));
-  const std::uint32_t tile = x.split.range_begin(blockIdx.x);
+  x.split = attend_split(__shfl_sync(~0U, end, 31));
+  const std::uint32_t tile = x.split.begin(blockIdx.x);
   const std::uint32_t holds = __ballot_sync(~0U, tile >= end - mine && tile < end);
   x.unit = holds == 0 ? 0 : __ffs(static_cast<int>(holds)) - 1;
   x.unit_begin = __shfl_sync(~0U, end - mine, static_cast<int>(x.unit));
@@ -241,8 +195,8 @@ __device__ inline void find_start(const attend_kernel_args& a, std::uint32_t pag
   for (std::uint32_t i = threadIdx.x; i < units; i += blockDim.x)
     sum += unit_work(a, page_tokens, i);
   std::uint32_t before = 0;
-  const attend_split split(block_scan(sum, scratch, before), units);
-  const std::uint32_t tile = split.range_begin(blockIdx.x);
+  const attend_split split(block_scan(sum, scratch, before));
+  const std::uint32_t tile = split.begin(blockIdx.x);
   if (threadIdx.x == 0)
     found.split = split;
   std::uint32_t done = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The warps that walk a block's range and copy pages into the ring, ahead of the warps that
-/// compute. All of them walk the whole range and agree on where each tile goes; each starts the
+/// The warps that walk a block's piece and copy pages into the ring, ahead of the warps that
+/// compute. All of them walk all of it and agree on where each tile goes; each starts the
 /// copies of every `Producers`th tile, because starting them takes longer than copying a small tile.
 #pragma once
 
@@ -36,17 +36,8 @@ public:
     split_ = start.split;
     unit_ = start.unit;
     unit_begin_ = start.unit_begin;
-    if (blockIdx.x < split_.blocks && split_.total > 0) {
-      produce_piece(blockIdx.x * split_.pieces_each());
-      while (split_.spare > 0) {
-        const std::uint32_t i = take();
-        if (i >= split_.spare_pieces())
-          break;
-        const std::uint32_t piece = split_.spare_piece(i);
-        find(split_.begin(piece));
-        produce_piece(piece);
-      }
-    }
+    if (blockIdx.x < split_.blocks && split_.total > 0)
+      produce_piece(blockIdx.x);
     publish({});
   }
 
@@ -62,29 +53,6 @@ private:
     bool read;
     bool whole; ///< of the tile
   };
-
-  /// The number of the next spare piece, the same for all producers.
-  __device__ std::uint32_t take() {
-    const std::uint32_t slot = takes_ % attend_tune.ring_slots;
-    if (index_ == 0 && lane_ == 0) {
-      const std::uint32_t i = atomicAdd(args_.taken, 1U);
-      if (i == split_.spare_pieces() + split_.blocks - 1)
-        *args_.taken = 0; // every block has asked in vain: fit for the next launch
-      shared_.taken[slot] = i;
-      barrier_arrive(&shared_.taken_full[slot]);
-    }
-    __syncwarp();
-    barrier_wait(&shared_.taken_full[slot], takes_++ / attend_tune.ring_slots % 2);
-    return shared_.taken[slot];
-  }
-
-  /// Moves to the unit that holds `tile`.
-  __device__ void find(std::uint32_t tile) {
-    if (tile < unit_begin_)
-      unit_ = unit_begin_ = 0;
-    while (!find_unit(args_, PageTokens, tile, unit_, unit_begin_)) {
-    }
-  }
 
   /// A piece whose first tile is in the current unit.
   __device__ void produce_piece(std::uint32_t piece) {
@@ -258,8 +226,13 @@ private:
   /// order in which it was taken; lane i remembers the size of the tile in slot i.
   __device__ std::uint32_t reserve(std::uint32_t bytes) {
     static_assert(attend_tune.ring_slots == 32);
-    const std::uint32_t skipped = next_ + bytes > args_.ring_bytes ? args_.ring_bytes - next_ : 0;
-    while (used_ + skipped + bytes > args_.ring_bytes || produced_ - freed_ == most_tiles) {
+    std::uint32_t skipped;
+    while (true) {
+      if (freed_ == produced_)
+        next_ = used_ = 0;
+      skipped = next_ + bytes > args_.ring_bytes ? args_.ring_bytes - next_ : 0;
+      if (used_ + skipped + bytes <= args_.ring_bytes && produced_ - freed_ < most_tiles)
+        break;
       const std::uint32_t slot = freed_ % attend_tune.ring_slots;
       barrier_wait(&shared_.empty[slot], freed_ / attend_tune.ring_slots % 2);
       used_ -= __shfl_sync(~0U, size_, static_cast<int>(slot));
@@ -298,7 +271,6 @@ private:
   attend_split split_;
   std::uint32_t unit_ = 0;
   std::uint32_t unit_begin_ = 0;
-  std::uint32_t takes_ = 0;
   std::uint32_t next_ = 0; ///< offset of free room in the ring
   std::uint32_t used_ = 0; ///< bytes taken, skipped ends included
   std::uint32_t size_ = 0; ///< ring bytes of the tile in slot `lane_`

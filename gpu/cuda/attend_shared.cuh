@@ -25,7 +25,7 @@ inline constexpr std::uint32_t not_settled = ~0U;
 /// The part of one run (unit, KV head, tile of rows) that this block reads.
 struct attend_segment {
   std::uint64_t page_lse;  ///< offset of (first row, query head 0)
-  std::uint32_t piece;     ///< that it lies in
+  std::uint32_t piece; ///< that it lies in: the block's index
   std::uint32_t first_piece, last_piece; ///< of the run
   std::uint32_t run_tiles;
   std::uint32_t first_tile; ///< within the run
@@ -43,8 +43,6 @@ struct attend_shared {
   std::uint64_t empty[attend_tune.ring_slots];
   std::uint64_t segment_full[attend_tune.segments];
   std::uint64_t segment_empty[attend_tune.segments];
-  std::uint64_t taken_full[attend_tune.ring_slots];
-  std::uint32_t taken[attend_tune.ring_slots]; ///< numbers of spare pieces, for all producers
   attend_start start;
   std::uint32_t scratch[attend_max_warps];
   attend_segment segments[attend_tune.segments];

@@ -13,15 +13,12 @@ struct attend_tuning {
   std::uint32_t wide_consumers;   ///< the same for up to 16 columns
   std::uint32_t wide_producers;
   std::uint32_t ring_slots;   ///< tiles that the ring has barriers for
-  std::uint32_t spare_from;  ///< tiles of a block from which on some are left to whoever has time
-  std::uint32_t spare_share; ///< of these, one in so many tiles is the smallest piece
-  std::uint32_t spare_units; ///< units up to which that is done: finding a unit takes long
   std::uint32_t segments;     ///< segments that the producer may be ahead
 };
 
 // Registers are given out to four schedulers, so warps come in fours: 12 leave 168 registers each,
 // 8 leave 255.
-inline constexpr attend_tuning attend_tune{8, 4, 6, 2, 32, 1000000, 72, 512, 4};
+inline constexpr attend_tuning attend_tune{8, 4, 6, 2, 32, 4};
 inline constexpr std::uint32_t attend_max_warps = 12; ///< of both kinds
 
 inline constexpr std::uint32_t attend_tile_tokens = 64;
@@ -30,6 +27,5 @@ inline constexpr std::uint32_t attend_max_tile_pages = 8;
 inline constexpr std::uint32_t attend_max_columns = 16; ///< query rows times heads of one pass
 inline constexpr std::uint32_t attend_max_head_dim = 128;
 inline constexpr std::uint32_t attend_max_blocks = 512;
-inline constexpr std::uint32_t attend_max_pieces = 5 * attend_max_blocks;
 
 } // namespace pikv::gpu::cuda
