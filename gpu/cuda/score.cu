@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(tuning.threads, tuning.register_blocks)
   // The first rows' queries are on their way while the page table is read.
   constexpr std::uint32_t rows_a_turn = warp_lanes / row_lanes;
   const std::uint32_t own_row = lane_id() / row_lanes;
-  float values[2][8 * Rounds] = {};
+  float values[2][row_values] = {};
 #pragma unroll
   for (std::uint32_t t = 0; t < 2; ++t)
     if (t * rows_a_turn + own_row < rows)
@@ -145,7 +145,8 @@ result<void> score(const score_launch& x, CUstream_st* stream) {
   const std::uint32_t row_tiles =
       (x.bounds.rows * x.dims.group() + tuning.query_rows - 1) / tuning.query_rows;
   if (std::uint64_t{x.bounds.sequences} * row_tiles > 65535)
-    return pikv::error{errc::invalid_argument, "score: more than half a million query rows a KV head"};
+    return pikv::error{errc::invalid_argument,
+                       "score: more than half a million query rows a KV head"};
   const std::uint32_t head_groups = (x.dims.kv_heads + warps - 1) / warps;
   const auto stripes = stripes_of(x, head_groups * x.bounds.sequences * row_tiles);
   if (!stripes)

@@ -129,19 +129,19 @@ struct coefficients {
 };
 
 inline constexpr std::uint32_t row_lanes = 16; ///< lanes that prepare one query row
+inline constexpr int row_values = 16;          ///< of a row, at most, each of them
 
 /// Reads what this lane prepares of query row `row`: channels lane, lane + 16, ...
-template <int Values>
 __device__ __forceinline__ void load_query(const score_launch& x, const attend_sequence& s,
                                            std::uint32_t head, std::uint32_t row,
-                                           float (&q)[Values]) {
+                                           float (&q)[row_values]) {
   const std::uint32_t group = x.dims.group();
   const std::uint64_t begin =
       (s.row_begin + row / group) * x.q.row_stride + (head * group + row % group) * x.q.head_stride;
   with_dtype(x.q.type, [&](auto tag) {
     const auto* p = reinterpret_cast<const decltype(tag)*>(x.q.data) + begin;
 #pragma unroll
-    for (int i = 0; i < Values; ++i) {
+    for (int i = 0; i < row_values; ++i) {
       const std::uint32_t c = lane_id() % row_lanes + i * row_lanes;
       if (c < x.dims.head_dim)
         q[i] = to_f32(p[c]);
@@ -151,15 +151,14 @@ __device__ __forceinline__ void load_query(const score_launch& x, const attend_s
 
 /// Writes the coefficients of query row `r` of the block. A power of two per row brings the largest
 /// near 1,024, so that f16 neither overflows nor loses bits.
-template <int Values>
 __device__ __forceinline__ void put_coefficients(const score_launch& x, std::uint32_t r,
-                                                 float (&q)[Values], std::uint32_t row_bytes,
+                                                 float (&q)[row_values], std::uint32_t row_bytes,
                                                  const coefficients& out) {
   const std::uint32_t dim = x.dims.head_dim;
   const bool mass = x.kind == score_kind::mass;
   float top = 0;
 #pragma unroll
-  for (int i = 0; i < Values; ++i) {
+  for (int i = 0; i < row_values; ++i) {
     q[i] *= x.scale;
     top = fmaxf(top, fabsf(q[i]));
   }
@@ -171,7 +170,7 @@ __device__ __forceinline__ void put_coefficients(const score_launch& x, std::uin
   const auto power = [](int e) { return __uint_as_float(static_cast<unsigned>(127 + e) << 23); };
   const float factor = power(exponent);
 #pragma unroll
-  for (int i = 0; i < Values; ++i) {
+  for (int i = 0; i < row_values; ++i) {
     const std::uint32_t c = lane_id() % row_lanes + i * row_lanes;
     if (c >= dim)
       continue;
