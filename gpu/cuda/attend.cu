@@ -29,8 +29,9 @@ result<void> check_shape(const cache_dims& dims) {
                 + std::to_string(dims.head_dim) + " with page_tokens "
                 + std::to_string(dims.page_tokens)};
   if (dims.group() == 0 || dims.group() > attend_max_columns)
-    return {errc::invalid_argument, "CUDA attention takes 1 to 16 query heads for each KV head, not "
-                                        + std::to_string(dims.group())};
+    return {errc::invalid_argument,
+            "CUDA attention takes 1 to 16 query heads for each KV head, not "
+                + std::to_string(dims.group())};
   return {};
 }
 
@@ -59,10 +60,9 @@ void set_layouts(attend_kernel_args& args) {
   for (std::size_t i = 0; i < form_count; ++i) {
     const page_layout x = layout_of(args.launch.dims, static_cast<form>(i));
     if (static_cast<form>(i) != form::f32)
-      args.layouts[i] = {static_cast<std::uint32_t>(x.v_offset),
-                         static_cast<std::uint32_t>(x.k_scale_offset),
-                         static_cast<std::uint32_t>(x.v_scale_offset),
-                         static_cast<std::uint32_t>(x.head_bytes)};
+      args.layouts[i] = {
+          static_cast<std::uint32_t>(x.v_offset), static_cast<std::uint32_t>(x.k_scale_offset),
+          static_cast<std::uint32_t>(x.v_scale_offset), static_cast<std::uint32_t>(x.head_bytes)};
   }
 }
 
@@ -134,8 +134,9 @@ result<void> attend(const attend_launch& x, CUstream_st* stream) {
   set_workspace(args);
   void* parameters[] = {&args};
   PIKV_CUDA_TRY(cudaLaunchKernel(reinterpret_cast<const void*>(kernel_of(x.dims, column_tiles)),
-                                 dim3(static_cast<unsigned>(limits->blocks)), dim3(32 * (consumers + producers)),
-                                 parameters, ring + args.ring_bytes, stream));
+                                 dim3(static_cast<unsigned>(limits->blocks)),
+                                 dim3(32 * (consumers + producers)), parameters,
+                                 ring + args.ring_bytes, stream));
   return {};
 }
 

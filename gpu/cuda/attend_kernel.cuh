@@ -28,7 +28,7 @@ __device__ inline void init_barriers(attend_shared& shared, std::uint32_t consum
 /// A consumer warp's life: segment after segment, and in turn with the others a tile of each.
 template <int HeadDim, int PageTokens, int ColumnTiles>
 __device__ __forceinline__ void consume(const attend_kernel_args& args, attend_shared& shared,
-                        std::uint16_t* queries, float* warps) {
+                                        std::uint16_t* queries, float* warps) {
   attend_consumer<HeadDim, PageTokens, ColumnTiles> consumer(args, queries);
   attend_merger<HeadDim, ColumnTiles> merger(args, shared, warps);
   const std::uint32_t warp = threadIdx.x / 32;
@@ -60,8 +60,8 @@ __device__ __forceinline__ void consume(const attend_kernel_args& args, attend_s
 }
 
 template <int HeadDim, int PageTokens, int ColumnTiles>
-__global__ void
-__launch_bounds__(32 * (consumer_warps<ColumnTiles> + producer_warps<ColumnTiles>), 1)
+__global__ void __launch_bounds__(32 * (consumer_warps<ColumnTiles> + producer_warps<ColumnTiles>),
+                                  1)
     attend_kernel(const __grid_constant__ attend_kernel_args args) {
   extern __shared__ __align__(128) std::byte memory[];
   auto& shared = *reinterpret_cast<attend_shared*>(memory);

@@ -71,12 +71,12 @@ private:
   }
 
   __device__ void store_stats(const state& x) {
-    #pragma unroll
+#pragma unroll
     for (int n = 0; n < ColumnTiles; ++n)
-      #pragma unroll
+#pragma unroll
       for (int c = 0; c < 2; ++c) {
         float sum = x.sum[n][c];
-        #pragma unroll
+#pragma unroll
         for (int step = 4; step < 32; step *= 2)
           sum += __shfl_xor_sync(~0U, sum, step);
         if (threadIdx.x % 32 < 4)
@@ -90,20 +90,20 @@ private:
     const std::uint32_t warp = threadIdx.x / 32;
     const std::uint32_t g = threadIdx.x % 32 / 4;
     constexpr int row_tiles = HeadDim / 16;
-    #pragma unroll
+#pragma unroll
     for (int n = 0; n < ColumnTiles; ++n)
-      #pragma unroll
+#pragma unroll
       for (int c = 0; c < 2; ++c) {
         const std::uint32_t column = 8 * n + threadIdx.x % 4 * 2 + c;
         float2 total = shared_.stats[0][column];
-        #pragma unroll
+#pragma unroll
         for (std::uint32_t w = 1; w < warp_count; ++w)
           total = merged(total, shared_.stats[w][column]);
         if (threadIdx.x < 4)
           shared_.totals[column] = total;
         const float weight = partial_weight(x.top[n][c], total.x);
         float* out = warps_ + (warp * args_.columns + column) * HeadDim + first_channel<HeadDim>(g);
-        #pragma unroll
+#pragma unroll
         for (int m = 0; m < row_tiles; ++m)
           if (column < columns)
             reinterpret_cast<float2&>(out[m % (row_tiles / 2) * 2 + m / (row_tiles / 2) * 16]) =
@@ -119,11 +119,11 @@ private:
 
   __device__ float4 sum_of_warps(std::uint32_t column, std::uint32_t channel) const {
     float4 x = make_float4(0, 0, 0, 0);
-    #pragma unroll
+#pragma unroll
     for (std::uint32_t w = 0; w < warp_count; ++w)
       add_scaled(x, 1,
-                 *reinterpret_cast<const float4*>(
-                     warps_ + (w * args_.columns + column) * HeadDim + channel));
+                 *reinterpret_cast<const float4*>(warps_ + (w * args_.columns + column) * HeadDim
+                                                  + channel));
     return x;
   }
 
@@ -190,7 +190,7 @@ private:
   __device__ void sum_pieces(const attend_segment& s, std::uint32_t share, std::uint32_t shares,
                              std::uint32_t column, std::uint32_t channel, float4& x,
                              float2& total) const {
-    #pragma unroll 4
+#pragma unroll 4
     for (std::uint32_t p = s.first_piece + share; p <= s.last_piece; p += shares) {
       const std::uint64_t part = std::uint64_t{partial_of(s, p)} * args_.columns + column;
       const float2 stats = __ldcg(reinterpret_cast<const float2*>(args_.partial_stats) + part);
@@ -201,8 +201,8 @@ private:
   }
 
   /// `x`: sums relative to the reference of `total`.
-  __device__ void write_result(const attend_segment& s, std::uint32_t column,
-                               std::uint32_t channel, float4 x, float2 total) const {
+  __device__ void write_result(const attend_segment& s, std::uint32_t column, std::uint32_t channel,
+                               float4 x, float2 total) const {
     const attend_launch& a = args_.launch;
     const std::uint64_t row = s.row_begin + column / args_.group;
     const std::uint64_t head = s.kv_head * args_.group + column % args_.group;
@@ -210,12 +210,11 @@ private:
     const float factor = any ? 1 / total.y : 0.0F;
     const std::uint64_t at = row * a.out.row_stride + head * a.out.head_stride + channel;
     const float values[4] = {x.x, x.y, x.z, x.w};
-    #pragma unroll
+#pragma unroll
     for (std::uint32_t i = 0; i < 4; ++i)
       store_f32(a.out.data, a.out.type, at + i, values[i] * factor);
     if (channel == 0 && a.lse != nullptr)
-      a.lse[row * a.dims.query_heads + head] =
-          any ? (total.x + log2f(total.y)) * ln_2 : -INFINITY;
+      a.lse[row * a.dims.query_heads + head] = any ? (total.x + log2f(total.y)) * ln_2 : -INFINITY;
   }
 
   const attend_kernel_args& args_;

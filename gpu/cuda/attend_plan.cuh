@@ -4,8 +4,8 @@
 ///
 /// A unit is what shares one page list: a sequence, or with a selection a (row, scope). It counts
 /// once for every sub-unit (KV head, tile of rows), and each of those is a run of tiles of 64
-/// tokens. All runs laid end to end are cut into pieces, one for each block; the part of a run inside
-/// a piece is a segment.
+/// tokens. All runs laid end to end are cut into pieces, one for each block; the part of a run
+/// inside a piece is a segment.
 #pragma once
 
 #include <pikv/gpu/cuda/attend.hpp>
@@ -22,10 +22,10 @@ struct attend_form_layout {
 
 struct attend_kernel_args {
   attend_launch launch;
-  float scale_log2;         ///< scale * log2(e)
-  std::uint32_t group;      ///< query heads of a KV head
-  std::uint32_t tile_rows;  ///< rows of a tile of rows
-  std::uint32_t columns;    ///< tile_rows * group
+  float scale_log2;        ///< scale * log2(e)
+  std::uint32_t group;     ///< query heads of a KV head
+  std::uint32_t tile_rows; ///< rows of a tile of rows
+  std::uint32_t columns;   ///< tile_rows * group
   std::uint32_t ring_bytes;
   attend_form_layout layouts[form_count];
   std::uint32_t* counters; ///< `[pieces]`: arrivals at the run that begins in a piece; rest at 0
@@ -109,8 +109,8 @@ __device__ inline attend_unit load_unit(const attend_kernel_args& a, std::uint32
   return u;
 }
 
-/// How the tiles of a launch are cut into pieces, one for each block: total / blocks tiles, the first
-/// total % blocks pieces one more.
+/// How the tiles of a launch are cut into pieces, one for each block: total / blocks tiles, the
+/// first total % blocks pieces one more.
 struct attend_split {
   std::uint32_t total;
   std::uint32_t blocks; ///< that have something to read

@@ -2,7 +2,8 @@
 /// \file
 /// The warps that walk a block's piece and copy pages into the ring, ahead of the warps that
 /// compute. All of them walk all of it and agree on where each tile goes; each starts the
-/// copies of every `Producers`th tile, because starting them takes longer than copying a small tile.
+/// copies of every `Producers`th tile, because starting them takes longer than copying a small
+/// tile.
 #pragma once
 
 #include <pikv/gpu/cuda/attend_shared.cuh>
@@ -89,8 +90,7 @@ private:
     s.position = u.position + row;
     s.kv_head = u.first_head + sub / u.row_tiles;
     s.settled_count = u.settled_count;
-    s.page_lse =
-        u.page_lse + std::uint64_t{row} * args_.launch.dims.query_heads * u.settled_count;
+    s.page_lse = u.page_lse + std::uint64_t{row} * args_.launch.dims.query_heads * u.settled_count;
     s.unread_from = u.settled_count;
     if (args_.launch.page_lse != nullptr && u.always == u.settled_count)
       s.unread_from = u.list_count > 0 ? u.list[u.list_count - 1] + 1 : 0;
@@ -141,7 +141,7 @@ private:
   /// Sum, or bitwise or, over the lanes of one tile.
   template <class Op>
   __device__ static std::uint32_t over_tile(std::uint32_t x, Op op) {
-    #pragma unroll
+#pragma unroll
     for (std::uint32_t step = 1; step < tile_pages; step *= 2)
       x = op(x, __shfl_xor_sync(~0U, x, step));
     return x;
@@ -159,7 +159,7 @@ private:
     const std::uint32_t room = align_shared(p.bytes); // 0 for f32, which is not supported
     const std::uint32_t place = lane_ % tile_pages;
     std::uint32_t before = room;
-    #pragma unroll
+#pragma unroll
     for (std::uint32_t step = 1; step < tile_pages; step *= 2) {
       const std::uint32_t other = __shfl_up_sync(~0U, before, step);
       before += place >= step ? other : 0;

@@ -24,8 +24,8 @@ inline constexpr std::uint32_t not_settled = ~0U;
 
 /// The part of one run (unit, KV head, tile of rows) that this block reads.
 struct attend_segment {
-  std::uint64_t page_lse;  ///< offset of (first row, query head 0)
-  std::uint32_t piece; ///< that it lies in: the block's index
+  std::uint64_t page_lse;                ///< offset of (first row, query head 0)
+  std::uint32_t piece;                   ///< that it lies in: the block's index
   std::uint32_t first_piece, last_piece; ///< of the run
   std::uint32_t run_tiles;
   std::uint32_t first_tile; ///< within the run

@@ -48,7 +48,9 @@ public:
       cudaFree(data_);
   }
   template <class T = std::byte>
-  T* as() const { return static_cast<T*>(data_); }
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
 
 private:
   void* data_ = nullptr;
@@ -187,8 +189,8 @@ struct attend_problem {
   const gpu::page_view* upload_pages(std::vector<gpu::page_view> views) {
     for (gpu::page_view& v : views)
       if (v.data != nullptr)
-        v.data = keep<std::byte>(
-            {v.data, gpu::layout_of(dims, v.stored).page_bytes, options.mapped});
+        v.data =
+            keep<std::byte>({v.data, gpu::layout_of(dims, v.stored).page_bytes, options.mapped});
     return keep<const gpu::page_view>(to_device(views));
   }
 
