@@ -36,7 +36,9 @@ public:
   device_memory& operator=(device_memory&&) = delete;
   ~device_memory() { cudaFree(data_); }
   template <class T = std::byte>
-  T* as() const { return static_cast<T*>(data_); }
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
 
 private:
   void* data_ = nullptr;

@@ -68,9 +68,8 @@ class bench_run {
 public:
   bench_run(bool check, std::string shapes)
       : check_(check), shapes_(std::move(shapes)), pool_(pool_bytes), sink_(64),
-        workspace_(gpu::cuda::attend_workspace_bytes().value()),
-        q_(std::size_t{64} * 32 * 128 * 2), out_(std::size_t{64} * 32 * 128 * 4),
-        lse_(std::size_t{64} * 32 * 4) {
+        workspace_(gpu::cuda::attend_workspace_bytes().value()), q_(std::size_t{64} * 32 * 128 * 2),
+        out_(std::size_t{64} * 32 * 128 * 4), lse_(std::size_t{64} * 32 * 4) {
     require(cudaStreamCreate(&stream_), "stream");
     fill_bf16(q_.as(), 64 * 32 * 128, 77, stream_);
   }
@@ -105,9 +104,8 @@ private:
       check_sample(c, sets[0]);
     const double bytes = static_cast<double>(pages * page_bytes) / (c.selected ? 4 : 1);
     const int launches = static_cast<int>(std::max<std::size_t>(count, 8) / count * count);
-    const double us = time_launches(stream_, launches, [&](int i) {
-      enqueue(sets[static_cast<std::size_t>(i) % count]);
-    });
+    const double us = time_launches(
+        stream_, launches, [&](int i) { enqueue(sets[static_cast<std::size_t>(i) % count]); });
     results_.push_back({c.name, stored_, us, roof(static_cast<std::size_t>(bytes)), bytes});
     print(results_.back());
   }
@@ -189,8 +187,8 @@ private:
                                       r.views.end());
     if (c.selected) {
       std::vector<gpu::page_view> some;
-      for (std::size_t i = selected_pages_.size() - s.settled_count / 4;
-           i < selected_pages_.size(); ++i)
+      for (std::size_t i = selected_pages_.size() - s.settled_count / 4; i < selected_pages_.size();
+           ++i)
         some.push_back(views[selected_pages_[i]]);
       views = some;
     }
@@ -312,8 +310,10 @@ int main(int argc, char** argv) {
   require(cudaDriverGetVersion(&driver), "driver");
   std::printf("%s, CUDA driver %d.%d, %d multiprocessors, pages of %u tokens\n", device.name,
               driver / 1000, driver % 1000 / 10, device.multiProcessorCount, dims.page_tokens);
-  const std::map<std::string, form> names = {{"bf16", form::bf16}, {"f16", form::f16},
-                                             {"fp8", form::fp8},   {"int8", form::int8},
+  const std::map<std::string, form> names = {{"bf16", form::bf16},
+                                             {"f16", form::f16},
+                                             {"fp8", form::fp8},
+                                             {"int8", form::int8},
                                              {"int4", form::int4}};
   bench_run run(check, shapes);
   std::stringstream list(forms);

@@ -60,11 +60,11 @@ __global__ void fill_bf16_kernel(__nv_bfloat16* data, std::uint64_t count, std::
     data[i] = __float2bfloat16_rn(about_normal(seed + i));
 }
 
-__global__ void __launch_bounds__(1024) read_kernel(const uint4* data, std::uint64_t count,
-                                                    std::uint32_t* sink) {
+__global__ void __launch_bounds__(1024)
+    read_kernel(const uint4* data, std::uint64_t count, std::uint32_t* sink) {
   std::uint32_t x = 0;
   const std::uint64_t step = std::uint64_t{gridDim.x} * blockDim.x;
-  #pragma unroll 4
+#pragma unroll 4
   for (std::uint64_t i = blockIdx.x * std::uint64_t{blockDim.x} + threadIdx.x; i < count;
        i += step) {
     const uint4 y = __ldcs(data + i);

@@ -21,7 +21,6 @@ void fill_pages(std::byte* pool, std::uint64_t pages, const gpu::cache_dims& dim
 void fill_bf16(void* data, std::uint64_t count, std::uint64_t seed, CUstream_st* stream);
 
 /// Reads `bytes` (a multiple of 16) once, with 16-byte loads of 2,112 blocks of 1,024 threads.
-void read_all(const std::byte* data, std::uint64_t bytes, std::uint32_t* sink,
-              CUstream_st* stream);
+void read_all(const std::byte* data, std::uint64_t bytes, std::uint32_t* sink, CUstream_st* stream);
 
 } // namespace pikv::bench

@@ -68,15 +68,19 @@ struct append_buffers {
     for (const auto& p : pages) {
       std::vector<gpu::append_target> list;
       for (std::uint32_t i = 0; i < tokens; ++i)
-        list.push_back({p.addresses[single ? i : i / 16], i,
-                        static_cast<std::uint16_t>(single ? 7 : i % 16)});
+        list.push_back(
+            {p.addresses[single ? i : i / 16], i, static_cast<std::uint16_t>(single ? 7 : i % 16)});
       target_tables.emplace_back(std::span<const gpu::append_target>(list));
     }
   }
 
   gpu::cuda::append_launch launch(form stored, std::uint32_t tokens, int set) const {
     const dtype type = stored == form::bf16 ? dtype::bf16 : dtype::f16;
-    return {dims, stored, {k.data(), type, 1024, 128}, {v.data(), type, 1024, 128}, tokens,
+    return {dims,
+            stored,
+            {k.data(), type, 1024, 128},
+            {v.data(), type, 1024, 128},
+            tokens,
             target_tables[static_cast<std::size_t>(set)].as<gpu::append_target>()};
   }
 };
@@ -87,7 +91,7 @@ void append_case(form stored, std::uint32_t tokens, bool single) {
     must(gpu::cuda::append(b.launch(stored, tokens, i % static_cast<int>(sets)), stream));
   });
   const double bytes = 2.0 * tokens * 4096;
-  report({"append " + std::string(to_string(stored)),
+  report({fmt::format("append {}", to_string(stored)),
           fmt::format("{} tokens, {}", tokens, single ? "a page each" : "whole pages"), us, bytes,
           copy_us(static_cast<std::size_t>(bytes))});
 }
@@ -98,7 +102,8 @@ void append_complete_case(std::uint32_t tokens, std::uint8_t parts, form coded) 
   const bool copies = !is_raw(coded);
   const std::size_t count = tokens / 16;
   const std::size_t summary_bytes = gpu::summary_layout_of(dims, parts).bytes;
-  const device_bytes summaries(count * summary_bytes, false), errors(count * 8 * 64, false);
+  const device_bytes summaries(count * summary_bytes, false),
+      errors(count * sizeof(gpu::codec_error), false);
   const auto copy = tables(copies ? coded : form::int4, count, false);
   std::vector<device_bytes> completions;
   for (std::size_t s = 0; s < sets; ++s) {
@@ -106,7 +111,7 @@ void append_complete_case(std::uint32_t tokens, std::uint8_t parts, form coded) 
     for (std::size_t i = 0; i < tokens; ++i)
       list[i] = {summaries.data() + i / 16 * summary_bytes,
                  copies ? copy[s].addresses[i / 16] : nullptr,
-                 errors.as<gpu::codec_error>() + i / 16 * 8};
+                 errors.as<gpu::codec_error>() + i / 16};
     completions.emplace_back(std::span<const gpu::cuda::append_completion>(list));
   }
   const double us = median_us(4, 15, [&](int i, cudaStream_t stream) {
@@ -116,15 +121,14 @@ void append_complete_case(std::uint32_t tokens, std::uint8_t parts, form coded) 
     x.parts = parts;
     x.with_copies = copies;
     x.coded = coded;
-    x.completions =
-        completions[static_cast<std::size_t>(set)].as<gpu::cuda::append_completion>();
+    x.completions = completions[static_cast<std::size_t>(set)].as<gpu::cuda::append_completion>();
     must(gpu::cuda::append_complete(x, stream));
   });
   const double coded_bytes =
       copies ? static_cast<double>(count * gpu::layout_of(dims, coded).page_bytes) : 0;
   const double bytes =
       2.0 * tokens * 4096 + static_cast<double>(count * summary_bytes) + coded_bytes;
-  report({"append+summary" + (copies ? "+" + std::string(to_string(coded)) : ""),
+  report({fmt::format("append+summary{}{}", copies ? "+" : "", copies ? to_string(coded) : ""),
           fmt::format("{} tokens, whole pages", tokens), us, bytes,
           copy_us(static_cast<std::size_t>(bytes))});
 }
@@ -145,7 +149,7 @@ void summarise_case(form stored, std::uint8_t parts, std::size_t count) {
         stream));
   });
   const double bytes = static_cast<double>(count) * 16 * 2048 + static_cast<double>(count * each);
-  report({"summarise " + std::string(to_string(stored)),
+  report({fmt::format("summarise {}", to_string(stored)),
           fmt::format("{} pages, {}", count, parts == 1 ? "mean+var" : "all"), us, bytes,
           copy_us(static_cast<std::size_t>(bytes))});
 }
@@ -167,9 +171,8 @@ void codec_case(form raw, form coded, std::size_t count) {
                             in[set(i)].address_table.as<std::byte*>()},
                            stream));
   });
-  const double bytes =
-      static_cast<double>(count * (gpu::layout_of(dims, raw).page_bytes
-                                   + gpu::layout_of(dims, coded).page_bytes));
+  const double bytes = static_cast<double>(
+      count * (gpu::layout_of(dims, raw).page_bytes + gpu::layout_of(dims, coded).page_bytes));
   const double copy = copy_us(static_cast<std::size_t>(bytes));
   const std::string shape = fmt::format("{} pages, {} tokens", count, count * 16);
   report({fmt::format("encode {} to {}", to_string(raw), to_string(coded)), shape, encode_us, bytes,

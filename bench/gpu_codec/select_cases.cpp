@@ -37,8 +37,13 @@ struct step {
         scores(std::size_t{n} * 32 * count * 4), lists(std::size_t{n} * 8 * budget * 4),
         counts(n * 8 * 4), always(n * 4), offsets(n * 8 * 4 + 4),
         pages(std::size_t{n} * 8 * budget * 4), workspace(std::size_t{n} * 8 * shards * 8) {
-    score = {dims, kind, 1 / std::sqrt(128.0F), {q.data(), dtype::f16, 4096, 128},
-             sequences.as<gpu::cuda::attend_sequence>(), {n, 1, count}, scores.as<float>()};
+    score = {dims,
+             kind,
+             1 / std::sqrt(128.0F),
+             {q.data(), dtype::f16, 4096, 128},
+             sequences.as<gpu::cuda::attend_sequence>(),
+             {n, 1, count},
+             scores.as<float>()};
     select.dims = dims;
     select.sequences = score.sequences;
     select.bounds = score.bounds;
@@ -54,7 +59,11 @@ struct step {
     select.workspace = workspace.data();
     select.route.shards = shards;
     select.route.mass_scores = score.out;
-    compact = {n * 8, budget, select.lists, select.counts, offsets.as<std::uint32_t>(),
+    compact = {n * 8,
+               budget,
+               select.lists,
+               select.counts,
+               offsets.as<std::uint32_t>(),
                pages.as<std::uint32_t>()};
   }
 
@@ -106,10 +115,11 @@ void select_case(std::uint32_t n, std::uint32_t count, gpu::score_kind kind, con
   const double copy = copy_us(bytes);
   const std::string shape = fmt::format("{} x {} pages", n, count);
   const auto time = [&](const std::string& kernel, double moved, auto&& launch) {
-    report({kernel, shape, median_us(24, 15,
-                                     [&](int i, cudaStream_t stream) {
-                                       launch(steps[static_cast<std::size_t>(i) % sets], stream);
-                                     }),
+    report({kernel, shape,
+            median_us(24, 15,
+                      [&](int i, cudaStream_t stream) {
+                        launch(steps[static_cast<std::size_t>(i) % sets], stream);
+                      }),
             moved, copy});
   };
   const auto moved = static_cast<double>(bytes);
@@ -145,10 +155,15 @@ void merge_case(std::uint32_t rows, std::uint32_t partials) {
     outs.push_back(memory.as<float>() + p * n * 128);
     lses.push_back(memory.as<float>() + partials * n * 128 + p * n);
   }
-  const device_bytes a{std::span<const float* const>(outs)}, b{std::span<const float* const>(lses)};
+  const device_bytes a{std::span<const float*const>(outs)}, b{std::span<const float*const>(lses)};
   const double us = median_us(20, 15, [&](int, cudaStream_t stream) {
-    must(gpu::cuda::merge({dims, rows, partials, a.as<const float*>(), b.as<const float*>(),
-                           {out.data(), dtype::f16, 4096, 128}, lse.as<float>()},
+    must(gpu::cuda::merge({dims,
+                           rows,
+                           partials,
+                           a.as<const float*>(),
+                           b.as<const float*>(),
+                           {out.data(), dtype::f16, 4096, 128},
+                           lse.as<float>()},
                           stream));
   });
   const double bytes = static_cast<double>(n) * (partials * 129.0 * 4 + 128 * 2 + 4);
@@ -159,9 +174,10 @@ void merge_case(std::uint32_t rows, std::uint32_t partials) {
 void reductions_case(std::uint32_t rows, std::uint32_t pages) {
   const std::size_t n = std::size_t{rows} * 32;
   const device_bytes page_lse(n * pages * 4), lse(n * 4), mass(pages * 4), out(n * 128 * 2),
-      full(n * 128 * 4), full_lse(n * 4), results(16), workspace(gpu::cuda::audit_workspace_bytes());
-  const gpu::page_mass_args args{rows,           32, pages, page_lse.as<float>(), lse.as<float>(),
-                                 mass.as<float>()};
+      full(n * 128 * 4), full_lse(n * 4), results(16),
+      workspace(gpu::cuda::audit_workspace_bytes());
+  const gpu::page_mass_args args{
+      rows, 32, pages, page_lse.as<float>(), lse.as<float>(), mass.as<float>()};
   const device_bytes parts(gpu::cuda::page_mass_workspace_bytes(args) + 16);
   const double mass_us = median_us(20, 15, [&](int, cudaStream_t stream) {
     must(gpu::cuda::page_mass(args, parts.data(), stream));
@@ -170,8 +186,13 @@ void reductions_case(std::uint32_t rows, std::uint32_t pages) {
   const std::string shape = fmt::format("{} rows, {} pages", rows, pages);
   report({"page_mass", shape, mass_us, mass_bytes, copy_us(static_cast<std::size_t>(mass_bytes))});
   const double audit_us = median_us(20, 15, [&](int, cudaStream_t stream) {
-    must(gpu::cuda::audit({dims, rows, {out.data(), dtype::f16, 4096, 128}, lse.as<float>(),
-                           full.as<float>(), full_lse.as<float>(), results.as<double>(),
+    must(gpu::cuda::audit({dims,
+                           rows,
+                           {out.data(), dtype::f16, 4096, 128},
+                           lse.as<float>(),
+                           full.as<float>(),
+                           full_lse.as<float>(),
+                           results.as<double>(),
                            results.as<double>(8)},
                           workspace.data(), stream));
   });
@@ -185,6 +206,7 @@ void bench_select() {
   select_case(8, 2048, gpu::score_kind::mass, "mass");
   select_case(8, 2048, gpu::score_kind::quest, "quest");
   select_case(1, 8192, gpu::score_kind::mass, "mass");
+  select_case(8, 256, gpu::score_kind::mass, "mass");
 }
 
 void bench_reductions() {

@@ -123,8 +123,8 @@ void write_json(const std::string& path) {
   for (std::size_t i = 0; i < rows.size(); ++i)
     out << "  {\"kernel\": \"" << rows[i].kernel << "\", \"shape\": \"" << rows[i].shape
         << "\", \"us\": " << rows[i].us << ", \"bytes\": " << rows[i].bytes
-        << ", \"copy_us\": " << rows[i].copy_us
-        << ", \"share\": " << rows[i].copy_us / rows[i].us << (i + 1 < rows.size() ? "},\n" : "}\n");
+        << ", \"copy_us\": " << rows[i].copy_us << ", \"share\": " << rows[i].copy_us / rows[i].us
+        << (i + 1 < rows.size() ? "},\n" : "}\n");
   out << "]\n";
 }
 

@@ -28,7 +28,8 @@ public:
   explicit device_bytes(std::span<const T> x) : device_bytes(x.size_bytes(), false) {
     must(cudaMemcpy(data_, x.data(), x.size_bytes(), cudaMemcpyHostToDevice), "upload");
   }
-  device_bytes(device_bytes&& x) noexcept : data_(std::exchange(x.data_, nullptr)), size_(x.size_) {}
+  device_bytes(device_bytes&& x) noexcept
+      : data_(std::exchange(x.data_, nullptr)), size_(x.size_) {}
   device_bytes(const device_bytes&) = delete;
   device_bytes& operator=(const device_bytes&) = delete;
   device_bytes& operator=(device_bytes&&) = delete;

@@ -26,7 +26,7 @@ struct append_launch {
 struct append_completion {
   std::byte* summary = nullptr;  ///< `summary_layout_of(dims, parts)`
   std::byte* coded = nullptr;    ///< `layout_of(dims, coded)`
-  codec_error* errors = nullptr; ///< `[kv_heads]`, one for each head of the page; with `coded`
+  codec_error* errors = nullptr; ///< of the encoded copy; with `coded`
 };
 
 /// An append that also finishes the pages that it fills. Targets of one page must follow each other
@@ -39,7 +39,8 @@ struct append_complete_launch {
   const append_completion* completions = nullptr; ///< device `[count]`, read where a page is full
 };
 
-/// Both only enqueue. Rows that begin at multiples of 16 bytes are read 16 bytes at a time.
+/// Both only enqueue; encoded copies take a second kernel. Rows that begin at multiples of 16 bytes
+/// are read 16 bytes at a time.
 result<void> append(const append_launch& x, CUstream_st* stream);
 result<void> append_complete(const append_complete_launch& x, CUstream_st* stream);
 

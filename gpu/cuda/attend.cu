@@ -29,8 +29,9 @@ result<void> check_shape(const cache_dims& dims) {
                 + std::to_string(dims.head_dim) + " with page_tokens "
                 + std::to_string(dims.page_tokens)};
   if (dims.group() == 0 || dims.group() > attend_max_columns)
-    return {errc::invalid_argument, "CUDA attention takes 1 to 16 query heads for each KV head, not "
-                                        + std::to_string(dims.group())};
+    return {errc::invalid_argument,
+            "CUDA attention takes 1 to 16 query heads for each KV head, not "
+                + std::to_string(dims.group())};
   return {};
 }
 
@@ -59,11 +60,18 @@ void set_layouts(attend_kernel_args& args) {
   for (std::size_t i = 0; i < form_count; ++i) {
     const page_layout x = layout_of(args.launch.dims, static_cast<form>(i));
     if (static_cast<form>(i) != form::f32)
-      args.layouts[i] = {static_cast<std::uint32_t>(x.v_offset),
-                         static_cast<std::uint32_t>(x.k_scale_offset),
-                         static_cast<std::uint32_t>(x.v_scale_offset),
-                         static_cast<std::uint32_t>(x.head_bytes)};
+      args.layouts[i] = {
+          static_cast<std::uint32_t>(x.v_offset), static_cast<std::uint32_t>(x.k_scale_offset),
+          static_cast<std::uint32_t>(x.v_scale_offset), static_cast<std::uint32_t>(x.head_bytes)};
   }
+}
+
+/// Room in the ring for a tile of the largest form.
+std::uint32_t largest_tile(const attend_kernel_args& args) {
+  std::uint32_t bytes = 0;
+  for (const attend_form_layout& x : args.layouts)
+    bytes = std::max(bytes, align_shared(x.head_bytes));
+  return bytes * attend_tile_tokens / args.launch.dims.page_tokens;
 }
 
 void set_workspace(attend_kernel_args& args) {
@@ -113,16 +121,22 @@ result<void> attend(const attend_launch& x, CUstream_st* stream) {
   const std::uint32_t column_tiles = args.group * wanted > 8 ? 2 : 1;
   args.tile_rows = std::min(wanted, 8 * column_tiles / args.group);
   args.columns = args.tile_rows * args.group;
-  const std::uint32_t warps = column_tiles == 1 ? attend_tune.narrow_warps : attend_tune.wide_warps;
-  const std::uint32_t ring = ring_offset(column_tiles, warps, args.columns, x.dims.head_dim);
-  args.ring_bytes =
-      (static_cast<std::uint32_t>(limits->shared_bytes) - ring) / shared_alignment * shared_alignment;
+  const std::uint32_t consumers = column_tiles == 1 ? consumer_warps<1> : consumer_warps<2>;
+  const std::uint32_t producers = column_tiles == 1 ? producer_warps<1> : producer_warps<2>;
+  const std::uint32_t ring = ring_offset(column_tiles, consumers, args.columns, x.dims.head_dim);
+  const auto shared = static_cast<std::uint32_t>(limits->shared_bytes);
   set_layouts(args);
+  if (shared < ring + largest_tile(args))
+    return {errc::unsupported, "CUDA attention needs " + std::to_string(ring + largest_tile(args))
+                                   + " bytes of shared memory for this shape, and the device has "
+                                   + std::to_string(shared)};
+  args.ring_bytes = (shared - ring) / shared_alignment * shared_alignment;
   set_workspace(args);
   void* parameters[] = {&args};
   PIKV_CUDA_TRY(cudaLaunchKernel(reinterpret_cast<const void*>(kernel_of(x.dims, column_tiles)),
-                                 dim3(static_cast<unsigned>(limits->blocks)), dim3(32 * (warps + 1)),
-                                 parameters, ring + args.ring_bytes, stream));
+                                 dim3(static_cast<unsigned>(limits->blocks)),
+                                 dim3(32 * (consumers + producers)), parameters,
+                                 ring + args.ring_bytes, stream));
   return {};
 }
 

@@ -19,14 +19,14 @@ struct attend_state {
   float sum[ColumnTiles][2];            ///< of the lane's own tokens' weights
 
   __device__ void reset() {
-    #pragma unroll
+#pragma unroll
     for (int n = 0; n < ColumnTiles; ++n) {
-      #pragma unroll
+#pragma unroll
       for (int m = 0; m < row_tiles; ++m)
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < 4; ++i)
           out[n][m][i] = 0;
-      #pragma unroll
+#pragma unroll
       for (int c = 0; c < 2; ++c) {
         top[n][c] = -INFINITY;
         sum[n][c] = 0;
@@ -54,7 +54,7 @@ public:
     const tensor_ref& q = args_.launch.q;
     const std::uint32_t columns = s.rows * args_.group;
     for (std::uint32_t i = threadIdx.x; i < 8 * ColumnTiles * HeadDim;
-         i += 32 * consumer_warps()) {
+         i += 32 * consumer_warps<ColumnTiles>) {
       const std::uint32_t column = i / HeadDim;
       const std::uint32_t channel = i % HeadDim;
       const std::uint64_t row = s.row_begin + column / args_.group;
@@ -64,7 +64,7 @@ public:
         x = load_f32(q.data, q.type, row * q.row_stride + head * q.head_stride + channel);
       store_query(column, channel, x);
     }
-    named_barrier(1, 32 * consumer_warps());
+    named_barrier(1, 32 * consumer_warps<ColumnTiles>);
   }
 
   /// Adds one tile to the state.
@@ -98,7 +98,7 @@ private:
   }
 
   __device__ void poison() {
-    #pragma unroll
+#pragma unroll
     for (int n = 0; n < ColumnTiles; ++n)
       acc.sum[n][0] = acc.sum[n][1] = NAN;
   }
@@ -137,9 +137,9 @@ private:
                               std::uint32_t (&count)[ColumnTiles][2]) const {
     const std::uint32_t tokens = info.stored[page] == F ? info.tokens[page] : 0;
     const std::uint32_t first = info.first[page];
-    #pragma unroll
+#pragma unroll
     for (int n = 0; n < ColumnTiles; ++n)
-      #pragma unroll
+#pragma unroll
       for (int c = 0; c < 2; ++c) {
         const std::uint32_t column = 8 * n + threadIdx.x % 4 * 2 + c;
         const std::uint32_t position = segment_->position + column / args_.group;
@@ -166,14 +166,14 @@ private:
     // The weight of a token takes V's scale: exp2(logit + log2 scale). Weights stay at most 1
     // below the reference, and V needs no multiplication.
     const float shift = form_traits<F>::fp8 ? __log2f(v_scale) : 0.0F;
-    #pragma unroll
+#pragma unroll
     for (int n = 0; n < ColumnTiles; ++n)
-      #pragma unroll
+#pragma unroll
       for (int m = 0; m < 4; ++m)
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < 4; ++i)
-          s[n][m][i] = form_traits<F>::fp8 ? fmaf(s[n][m][i], k_scale, shift)
-                                           : s[n][m][i] * k_scale;
+          s[n][m][i] =
+              form_traits<F>::fp8 ? fmaf(s[n][m][i], k_scale, shift) : s[n][m][i] * k_scale;
     if constexpr (Masked)
       mask<F>(info, page, chunk % page_chunks, s);
     if (args_.launch.page_lse != nullptr)
@@ -185,11 +185,11 @@ private:
 
   template <form F>
   __device__ void multiply_keys(const k_tile<F, HeadDim, PageTokens>& k, scores& s) const {
-    #pragma unroll
+#pragma unroll
     for (int n = 0; n < ColumnTiles; ++n)
-      #pragma unroll
+#pragma unroll
       for (int m = 0; m < 4; ++m)
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < 4; ++i)
           s[n][m][i] = 0;
     // Loops are unrolled only so far that the code of a tile stays in the instruction cache nearest
@@ -197,15 +197,15 @@ private:
     const std::uint32_t queries =
         shared_address(queries_ + query_index(class_of<F>(), 0, 0, threadIdx.x % 32));
     constexpr int unroll = form_traits<F>::raw ? 4 : 2;
-    #pragma unroll unroll
+#pragma unroll unroll
     for (int step = 0; step < steps; ++step) {
       std::uint32_t a[4][4];
       k.load(step, a);
-      #pragma unroll
+#pragma unroll
       for (int n = 0; n < ColumnTiles; ++n) {
         std::uint32_t b[2];
         load_shared(queries + static_cast<std::uint32_t>(n * steps + step) * 32 * 8, b);
-        #pragma unroll
+#pragma unroll
         for (int m = 0; m < 4; ++m)
           multiply_add<form_traits<F>::bf16>(s[n][m], a[m], b);
       }
@@ -217,11 +217,11 @@ private:
                        scores& s) const {
     std::uint32_t count[ColumnTiles][2];
     count_slots<F>(info, page, count);
-    #pragma unroll
+#pragma unroll
     for (int n = 0; n < ColumnTiles; ++n)
-      #pragma unroll
+#pragma unroll
       for (int m = 0; m < 4; ++m)
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < 4; ++i)
           if (slot_of<F, PageTokens>(chunk, 2 * m + i / 2) >= count[n][i % 2])
             s[n][m][i] = -INFINITY;
@@ -229,31 +229,31 @@ private:
 
   /// Turns logits into weights relative to the columns' references, after raising these.
   __device__ void weigh(scores& s, float sum_factor) {
-    #pragma unroll
+#pragma unroll
     for (int n = 0; n < ColumnTiles; ++n) {
       float top[2] = {acc.top[n][0], acc.top[n][1]};
-      #pragma unroll
+#pragma unroll
       for (int m = 0; m < 4; ++m)
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < 4; ++i)
           top[i % 2] = fmaxf(top[i % 2], s[n][m][i]);
-      #pragma unroll
+#pragma unroll
       for (int c = 0; c < 2; ++c)
-        #pragma unroll
+#pragma unroll
         for (int step = 4; step < 32; step *= 2)
           top[c] = fmaxf(top[c], __shfl_xor_sync(~0U, top[c], step));
       if (__any_sync(~0U, top[0] > acc.top[n][0] || top[1] > acc.top[n][1]))
         raise(n, top);
       float sum[2] = {0, 0};
-      #pragma unroll
+#pragma unroll
       for (int m = 0; m < 4; ++m)
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < 4; ++i) {
           const float reference = top[i % 2] == -INFINITY ? 0.0F : top[i % 2];
           s[n][m][i] = exp2_fast(s[n][m][i] - reference);
           sum[i % 2] += s[n][m][i];
         }
-      #pragma unroll
+#pragma unroll
       for (int c = 0; c < 2; ++c)
         acc.sum[n][c] = fmaf(sum[c], sum_factor, acc.sum[n][c]);
     }
@@ -261,15 +261,15 @@ private:
 
   __device__ void raise(int n, const float (&top)[2]) {
     float factor[2];
-    #pragma unroll
+#pragma unroll
     for (int c = 0; c < 2; ++c) {
       factor[c] = top[c] == -INFINITY ? 1.0F : exp2_fast(acc.top[n][c] - top[c]);
       acc.top[n][c] = top[c];
       acc.sum[n][c] *= factor[c];
     }
-    #pragma unroll
+#pragma unroll
     for (int m = 0; m < row_tiles; ++m)
-      #pragma unroll
+#pragma unroll
       for (int i = 0; i < 4; ++i)
         acc.out[n][m][i] *= factor[i % 2];
   }
@@ -288,34 +288,34 @@ private:
     }
     constexpr bool bf16 = form_traits<F>::bf16;
     std::uint32_t b[4][ColumnTiles][2];
-    #pragma unroll
+#pragma unroll
     for (int j = 0; j < 4; ++j)
-      #pragma unroll
+#pragma unroll
       for (int n = 0; n < ColumnTiles; ++n)
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < 2; ++i) {
           const float(&w)[4] = s[n][j];
           b[j][n][i] = transpose_8x8(bf16 ? pack_bf16(w[2 * i], w[2 * i + 1])
                                           : pack_f16(w[2 * i], w[2 * i + 1]));
         }
     constexpr int unroll = form_traits<F>::raw ? 2 : 1;
-    #pragma unroll unroll
+#pragma unroll unroll
     for (int j = 0; j < 4; ++j) {
       std::uint32_t x[2][row_tiles][2];
-      #pragma unroll
+#pragma unroll
       for (int i = 0; i < 2; ++i) {
         v.load(2 * j + i, x[i]);
         if constexpr (Masked)
           clear_unfilled<F>(chunk, 2 * j + i, tokens_a, tokens_b, x[i]);
       }
-      #pragma unroll
+#pragma unroll
       for (int n = 0; n < ColumnTiles; ++n) {
-        #pragma unroll
+#pragma unroll
         for (int m = 0; m < row_tiles; ++m) {
           const std::uint32_t a[4] = {x[0][m][0], x[0][m][1], x[1][m][0], x[1][m][1]};
           multiply_add<bf16>(acc.out[n][m], a, b[0][n]);
         }
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < 2; ++i) { // registers cannot be indexed by j
           b[0][n][i] = b[1][n][i];
           b[1][n][i] = b[2][n][i];
@@ -331,12 +331,11 @@ private:
                                         std::uint32_t tokens_b, std::uint32_t (&x)[row_tiles][2]) {
     const std::uint32_t in_page = chunk % page_chunks;
     const std::uint32_t slot_b = page_chunks == 1 ? 0 : in_page + 1;
-    const std::uint32_t keep =
-        (slot_of<F, PageTokens>(in_page, i) < tokens_a ? 0x0000FFFFU : 0U)
-        | (slot_of<F, PageTokens>(slot_b, i) < tokens_b ? 0xFFFF0000U : 0U);
-    #pragma unroll
+    const std::uint32_t keep = (slot_of<F, PageTokens>(in_page, i) < tokens_a ? 0x0000FFFFU : 0U)
+                               | (slot_of<F, PageTokens>(slot_b, i) < tokens_b ? 0xFFFF0000U : 0U);
+#pragma unroll
     for (int m = 0; m < row_tiles; ++m)
-      #pragma unroll
+#pragma unroll
       for (int r = 0; r < 2; ++r)
         x[m][r] &= keep;
   }

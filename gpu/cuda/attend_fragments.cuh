@@ -123,26 +123,26 @@ public:
   /// First operands of the four row tiles for 16 channels.
   __device__ void load(int step, std::uint32_t (&a)[4][4]) const {
     std::uint32_t w[4][words];
-    #pragma unroll
+#pragma unroll
     for (int i = 0; i < 4; ++i)
       load_shared(values_ + k_channel<F>(step, 0, i) * row_bytes, w[i]);
     constexpr int pairs = 32 / traits::bits;
     std::uint32_t x[2][words * pairs];
-    #pragma unroll
+#pragma unroll
     for (int half = 0; half < 2; ++half)
-      #pragma unroll
+#pragma unroll
       for (int j = 0; j < words; ++j) {
         std::uint32_t y[pairs];
         pair_values<F>(w[2 * half][j], w[2 * half + 1][j], y);
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < pairs; ++i)
           x[half][j * pairs + i] = y[i];
       }
     if constexpr (traits::affine)
       apply_scales(step, x);
-    #pragma unroll
+#pragma unroll
     for (int m = 0; m < 4; ++m)
-      #pragma unroll
+#pragma unroll
       for (int r = 0; r < 4; ++r)
         a[m][r] = x[r / 2][2 * m + r % 2];
   }
@@ -159,15 +159,15 @@ private:
     if constexpr (groups == 1) {
       load_shared(scales_ + 16 * step * 4, s);
     } else {
-      #pragma unroll
+#pragma unroll
       for (int i = 0; i < 4; ++i)
         s[i] = load_shared_u32(scales_ + (16 * step + i) * groups * 4);
     }
-    #pragma unroll
+#pragma unroll
     for (int half = 0; half < 2; ++half) {
       const std::uint32_t scale = low_halves(s[2 * half], s[2 * half + 1]);
       const std::uint32_t min = high_halves(s[2 * half], s[2 * half + 1]);
-      #pragma unroll
+#pragma unroll
       for (int i = 0; i < 8; ++i)
         x[half][i] = affine(x[half][i], scale, min);
     }
@@ -200,12 +200,12 @@ public:
     const std::uint32_t a = slot_of<F, PageTokens>(chunk_, i);
     const std::uint32_t b = slot_of<F, PageTokens>(chunks == 1 ? 0 : chunk_ + 1, i);
     constexpr int halves = F == form::int4 ? 1 : 2; // int4: one word has values of both
-    #pragma unroll
+#pragma unroll
     for (int half = 0; half < halves; ++half) {
       std::uint32_t wa[words], wb[words];
       load_values(a_ + a * row_bytes + half * half_distance, wa);
       load_values(b_ + b * row_bytes + half * half_distance, wb);
-      #pragma unroll
+#pragma unroll
       for (int j = 0; j < words; ++j)
         place(half, j, wa[j], wb[j], x);
     }
@@ -214,9 +214,9 @@ public:
       const std::uint32_t sb = load_shared_u32(b_scale_ + b * (HeadDim / 32) * 4);
       const std::uint32_t scale = low_halves(sa, sb);
       const std::uint32_t min = high_halves(sa, sb);
-      #pragma unroll
+#pragma unroll
       for (int m = 0; m < row_tiles; ++m)
-        #pragma unroll
+#pragma unroll
         for (int r = 0; r < 2; ++r)
           x[m][r] = affine(x[m][r], scale, min);
     }
@@ -227,7 +227,8 @@ private:
   static constexpr std::uint32_t chunks = PageTokens / 8;
   static constexpr std::uint32_t row_bytes = HeadDim * traits::bits / 8;
   static constexpr std::uint32_t half_distance = 16 * traits::bits / 8;
-  static constexpr int half_bytes = F == form::int4 ? HeadDim / 16 : HeadDim / 16 * traits::bits / 8;
+  static constexpr int half_bytes =
+      F == form::int4 ? HeadDim / 16 : HeadDim / 16 * traits::bits / 8;
   static constexpr int words = half_bytes < 4 ? 1 : half_bytes / 4;
 
   __device__ static void load_values(std::uint32_t address, std::uint32_t (&w)[words]) {
@@ -244,14 +245,14 @@ private:
     pair_values<F>(a, b, y);
     if constexpr (F == form::int4) {
       constexpr int used = half_bytes < 4 ? 2 : 4; // of each nibble
-      #pragma unroll
+#pragma unroll
       for (int i = 0; i < used; ++i) {
         x[2 * word + i / 2][i % 2] = y[i];
         x[row_tiles / 2 + 2 * word + i / 2][i % 2] = y[4 + i];
       }
     } else {
       constexpr int used = half_bytes < 4 ? pairs / 2 : pairs;
-      #pragma unroll
+#pragma unroll
       for (int i = 0; i < used; ++i)
         x[half * row_tiles / 2 + (word * pairs + i) / 2][i % 2] = y[i];
     }

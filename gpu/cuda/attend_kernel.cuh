@@ -9,24 +9,26 @@
 
 namespace pikv::gpu::cuda {
 
-__device__ inline void init_barriers(attend_shared& shared) {
+__device__ inline void init_barriers(attend_shared& shared, std::uint32_t consumers) {
+  static_assert(attend_tune.ring_slots <= 32 && attend_tune.segments <= 32);
   if (threadIdx.x < attend_tune.ring_slots) {
     barrier_init(&shared.full[threadIdx.x], copy_arrivals);
     barrier_init(&shared.empty[threadIdx.x], 1);
   }
   if (threadIdx.x < attend_tune.segments) {
     barrier_init(&shared.segment_full[threadIdx.x], 1);
-    barrier_init(&shared.segment_empty[threadIdx.x], consumer_warps());
+    barrier_init(&shared.segment_empty[threadIdx.x], consumers);
   }
 #if __CUDA_ARCH__ >= 900
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  if (threadIdx.x < 32) // by those that initialised only: every warp's fence takes its turn
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 #endif
 }
 
 /// A consumer warp's life: segment after segment, and in turn with the others a tile of each.
 template <int HeadDim, int PageTokens, int ColumnTiles>
-__device__ void consume(const attend_kernel_args& args, attend_shared& shared,
-                        std::uint16_t* queries, float* warps) {
+__device__ __forceinline__ void consume(const attend_kernel_args& args, attend_shared& shared,
+                                        std::uint16_t* queries, float* warps) {
   attend_consumer<HeadDim, PageTokens, ColumnTiles> consumer(args, queries);
   attend_merger<HeadDim, ColumnTiles> merger(args, shared, warps);
   const std::uint32_t warp = threadIdx.x / 32;
@@ -40,7 +42,7 @@ __device__ void consume(const attend_kernel_args& args, attend_shared& shared,
     if (end == done)
       return;
     consumer.begin(s);
-    for (; next < end; next += consumer_warps()) {
+    for (; next < end; next += consumer_warps<ColumnTiles>) {
       const std::uint32_t slot = next % attend_tune.ring_slots;
       barrier_wait(&shared.full[slot], next / attend_tune.ring_slots % 2);
       consumer.add(shared.tiles[slot]);
@@ -58,24 +60,25 @@ __device__ void consume(const attend_kernel_args& args, attend_shared& shared,
 }
 
 template <int HeadDim, int PageTokens, int ColumnTiles>
-__global__ void
-__launch_bounds__(32 * (1 + (ColumnTiles == 1 ? attend_tune.narrow_warps : attend_tune.wide_warps)),
-                  1)
+__global__ void __launch_bounds__(32 * (consumer_warps<ColumnTiles> + producer_warps<ColumnTiles>),
+                                  1)
     attend_kernel(const __grid_constant__ attend_kernel_args args) {
   extern __shared__ __align__(128) std::byte memory[];
   auto& shared = *reinterpret_cast<attend_shared*>(memory);
-  const bool producer = threadIdx.x / 32 == consumer_warps();
-  init_barriers(shared);
-  attend_range range{};
+  constexpr std::uint32_t consumers = consumer_warps<ColumnTiles>;
+  const bool producer = threadIdx.x / 32 >= consumers;
+  init_barriers(shared, consumers);
+  attend_start start{};
   if (unit_count(args) > 32)
-    find_range(args, PageTokens, shared.scratch, shared.range);
+    find_start(args, PageTokens, shared.scratch, shared.start);
   else if (producer)
-    range = find_range_of_few(args, PageTokens);
+    start = find_start_of_few(args, PageTokens);
   __syncthreads();
   if (producer) {
-    const std::uint32_t ring = ring_offset(ColumnTiles, consumer_warps(), args.columns, HeadDim);
-    attend_producer<PageTokens>(args, shared, shared_address(memory) + ring)
-        .run(unit_count(args) > 32 ? shared.range : range);
+    const std::uint32_t ring = ring_offset(ColumnTiles, consumers, args.columns, HeadDim);
+    attend_producer<PageTokens, producer_warps<ColumnTiles>>(
+        args, shared, shared_address(memory) + ring, threadIdx.x / 32 - consumers)
+        .run(unit_count(args) > 32 ? shared.start : start);
   } else {
     consume<HeadDim, PageTokens, ColumnTiles>(
         args, shared, reinterpret_cast<std::uint16_t*>(memory + query_offset()),

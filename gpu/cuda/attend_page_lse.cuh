@@ -42,22 +42,22 @@ template <std::uint32_t PageChunks, int ColumnTiles>
 __device__ void write_page_lse(const attend_kernel_args& a, const attend_segment& segment,
                                const attend_tile_info& info, std::uint32_t page, bool write,
                                float shift, const float (&scores)[ColumnTiles][4][4]) {
-  #pragma unroll
+#pragma unroll
   for (int n = 0; n < ColumnTiles; ++n)
-    #pragma unroll
+#pragma unroll
     for (int c = 0; c < 2; ++c) {
       float top = -INFINITY;
-      #pragma unroll
+#pragma unroll
       for (int i = 0; i < 8; ++i)
         top = fmaxf(top, scores[n][i / 2][i % 2 * 2 + c]);
-      #pragma unroll
+#pragma unroll
       for (std::uint32_t step = 1; step < PageChunks; step *= 2)
         top = fmaxf(top, __shfl_xor_sync(~0U, top, 4 * step));
       float sum = 0;
-      #pragma unroll
+#pragma unroll
       for (int i = 0; i < 8; ++i)
         sum += top == -INFINITY ? 0 : exp2_fast(scores[n][i / 2][i % 2 * 2 + c] - top);
-      #pragma unroll
+#pragma unroll
       for (std::uint32_t step = 1; step < PageChunks; step *= 2)
         sum += __shfl_xor_sync(~0U, sum, 4 * step);
       const std::uint32_t column = 8 * n + threadIdx.x % 4 * 2 + c;

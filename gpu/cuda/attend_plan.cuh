@@ -4,8 +4,8 @@
 ///
 /// A unit is what shares one page list: a sequence, or with a selection a (row, scope). It counts
 /// once for every sub-unit (KV head, tile of rows), and each of those is a run of tiles of 64
-/// tokens. All runs laid end to end are cut into equal ranges, one for each block; the part of a
-/// run inside a range is a segment.
+/// tokens. All runs laid end to end are cut into pieces, one for each block; the part of a run
+/// inside a piece is a segment.
 #pragma once
 
 #include <pikv/gpu/cuda/attend.hpp>
@@ -22,15 +22,15 @@ struct attend_form_layout {
 
 struct attend_kernel_args {
   attend_launch launch;
-  float scale_log2;         ///< scale * log2(e)
-  std::uint32_t group;      ///< query heads of a KV head
-  std::uint32_t tile_rows;  ///< rows of a tile of rows
-  std::uint32_t columns;    ///< tile_rows * group
+  float scale_log2;        ///< scale * log2(e)
+  std::uint32_t group;     ///< query heads of a KV head
+  std::uint32_t tile_rows; ///< rows of a tile of rows
+  std::uint32_t columns;   ///< tile_rows * group
   std::uint32_t ring_bytes;
   attend_form_layout layouts[form_count];
-  std::uint32_t* counters; ///< `[blocks]`: arrivals at the run that begins in a block; rest at 0
-  float* partial_out;      ///< `[blocks, 2, columns, head_dim]`, not yet divided by its sum
-  float* partial_stats;    ///< `[blocks, 2, columns, 2]`: reference (log2), sum of weights
+  std::uint32_t* counters; ///< `[pieces]`: arrivals at the run that begins in a piece; rest at 0
+  float* partial_out;      ///< `[pieces, 2, columns, head_dim]`, not yet divided by its sum
+  float* partial_stats;    ///< `[pieces, 2, columns, 2]`: reference (log2), sum of weights
 };
 
 /// One unit, and how its page list is found.
@@ -109,38 +109,34 @@ __device__ inline attend_unit load_unit(const attend_kernel_args& a, std::uint32
   return u;
 }
 
-/// A block's share of the tiles, and where it begins. Block b has total / blocks tiles, the first
-/// total % blocks blocks one more.
-struct attend_range {
-  std::uint32_t total; ///< tiles of the launch
-  std::uint32_t begin, end;
-  std::uint32_t unit_begin; ///< first tile of `unit`
-  std::uint32_t unit;       ///< that holds `begin`
+/// How the tiles of a launch are cut into pieces, one for each block: total / blocks tiles, the
+/// first total % blocks pieces one more.
+struct attend_split {
+  std::uint32_t total;
+  std::uint32_t blocks; ///< that have something to read
+  std::uint32_t each, more;
+
+  attend_split() = default;
+  __device__ explicit attend_split(std::uint32_t tiles)
+      : total(tiles), blocks(max(1U, min(tiles, gridDim.x))), each(tiles / blocks),
+        more(tiles % blocks) {}
+
+  /// First tile of a piece; of the piece behind the last: `total`.
+  __device__ std::uint32_t begin(std::uint32_t piece) const {
+    return piece * each + min(piece, more);
+  }
+  __device__ std::uint32_t piece_of(std::uint32_t tile) const {
+    const std::uint32_t cut = more * (each + 1);
+    return tile < cut ? tile / (each + 1) : more + (tile - cut) / each;
+  }
 };
 
-/// Blocks that have something to read: at least a tile each.
-__device__ __forceinline__ std::uint32_t busy_blocks(std::uint32_t total) {
-  return min(total, gridDim.x);
-}
-
-__device__ __forceinline__ void set_range(std::uint32_t total, attend_range& range) {
-  const std::uint32_t blocks = max(1U, busy_blocks(total));
-  const std::uint32_t each = total / blocks;
-  const std::uint32_t more = total % blocks;
-  const std::uint32_t b = blockIdx.x;
-  range.total = total;
-  range.begin = b * each + min(b, more);
-  range.end = b < blocks ? range.begin + each + (b < more ? 1 : 0) : range.begin;
-}
-
-/// The block that reads tile `tile`.
-__device__ __forceinline__ std::uint32_t block_of_tile(std::uint32_t total, std::uint32_t tile) {
-  const std::uint32_t blocks = busy_blocks(total);
-  const std::uint32_t each = total / blocks;
-  const std::uint32_t more = total % blocks;
-  const std::uint32_t cut = more * (each + 1);
-  return tile < cut ? tile / (each + 1) : more + (tile - cut) / each;
-}
+/// Where a block begins.
+struct attend_start {
+  attend_split split;
+  std::uint32_t unit;       ///< that holds the block's first tile
+  std::uint32_t unit_begin; ///< first tile of `unit`
+};
 
 __device__ __forceinline__ std::uint32_t unit_work(const attend_kernel_args& a,
                                                    std::uint32_t page_tokens, std::uint32_t i) {
@@ -159,19 +155,18 @@ __device__ __forceinline__ std::uint32_t warp_scan(std::uint32_t x) {
   return x;
 }
 
-/// The calling block's range, found by one warp. At most 32 units.
-__device__ inline attend_range find_range_of_few(const attend_kernel_args& a,
+/// Where the calling block begins, found by one warp. At most 32 units.
+__device__ inline attend_start find_start_of_few(const attend_kernel_args& a,
                                                  std::uint32_t page_tokens) {
   const std::uint32_t mine = unit_work(a, page_tokens, threadIdx.x % 32);
-  const std::uint32_t sum = warp_scan(mine);
-  attend_range range{};
-  set_range(__shfl_sync(~0U, sum, 31), range);
-  const std::uint32_t before = sum - mine;
-  const std::uint32_t holds =
-      __ballot_sync(~0U, range.begin >= before && range.begin < before + mine);
-  range.unit = holds == 0 ? 0 : __ffs(static_cast<int>(holds)) - 1;
-  range.unit_begin = __shfl_sync(~0U, before, static_cast<int>(range.unit));
-  return range;
+  const std::uint32_t end = warp_scan(mine);
+  attend_start x;
+  x.split = attend_split(__shfl_sync(~0U, end, 31));
+  const std::uint32_t tile = x.split.begin(blockIdx.x);
+  const std::uint32_t holds = __ballot_sync(~0U, tile >= end - mine && tile < end);
+  x.unit = holds == 0 ? 0 : __ffs(static_cast<int>(holds)) - 1;
+  x.unit_begin = __shfl_sync(~0U, end - mine, static_cast<int>(x.unit));
+  return x;
 }
 
 /// Sum over the block of `x`, and of the threads before this one. `scratch`: one for each warp.
@@ -192,23 +187,23 @@ __device__ inline std::uint32_t block_scan(std::uint32_t x, std::uint32_t* scrat
   return total;
 }
 
-/// The calling block's range, found by all its threads; `found` is shared memory.
-__device__ inline void find_range(const attend_kernel_args& a, std::uint32_t page_tokens,
-                                  std::uint32_t* scratch, attend_range& found) {
+/// Where the calling block begins, found by all its threads; `found` is shared memory.
+__device__ inline void find_start(const attend_kernel_args& a, std::uint32_t page_tokens,
+                                  std::uint32_t* scratch, attend_start& found) {
   const std::uint32_t units = unit_count(a);
   std::uint32_t sum = 0;
   for (std::uint32_t i = threadIdx.x; i < units; i += blockDim.x)
     sum += unit_work(a, page_tokens, i);
   std::uint32_t before = 0;
-  attend_range range{};
-  set_range(block_scan(sum, scratch, before), range);
+  const attend_split split(block_scan(sum, scratch, before));
+  const std::uint32_t tile = split.begin(blockIdx.x);
   if (threadIdx.x == 0)
-    found = range;
+    found.split = split;
   std::uint32_t done = 0;
-  for (std::uint32_t base = 0; base < units && done <= range.begin; base += blockDim.x) {
+  for (std::uint32_t base = 0; base < units && done <= tile; base += blockDim.x) {
     const std::uint32_t mine = unit_work(a, page_tokens, base + threadIdx.x);
     const std::uint32_t chunk = block_scan(mine, scratch, before);
-    if (range.begin >= done + before && range.begin < done + before + mine) {
+    if (tile >= done + before && tile < done + before + mine) {
       found.unit = base + threadIdx.x;
       found.unit_begin = done + before;
     }

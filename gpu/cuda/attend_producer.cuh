@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The warp that walks a block's range and copies pages into the ring, ahead of the warps that
-/// compute.
+/// The warps that walk a block's piece and copy pages into the ring, ahead of the warps that
+/// compute. All of them walk all of it and agree on where each tile goes; each starts the
+/// copies of every `Producers`th tile, because starting them takes longer than copying a small
+/// tile.
 #pragma once
 
 #include <pikv/gpu/cuda/attend_shared.cuh>
@@ -18,31 +20,25 @@ struct page_ref {
   std::uint32_t gap = 0;
 };
 
-template <int PageTokens>
+template <int PageTokens, std::uint32_t Producers>
 class attend_producer {
 public:
   static constexpr std::uint32_t tile_pages = attend_tile_tokens / PageTokens;
   static constexpr std::uint32_t batch_tiles = 32 / tile_pages;
+  /// Tiles in the ring at once: so few that no producer can wait for a phase of a barrier that has
+  /// come round twice because of the others.
+  static constexpr std::uint32_t most_tiles = attend_tune.ring_slots / 2 - Producers;
 
   __device__ attend_producer(const attend_kernel_args& args, attend_shared& shared,
-                             std::uint32_t ring)
-      : args_(args), shared_(shared), ring_(ring), lane_(threadIdx.x % 32) {}
+                             std::uint32_t ring, std::uint32_t index)
+      : args_(args), shared_(shared), ring_(ring), index_(index), lane_(threadIdx.x % 32) {}
 
-  __device__ void run(const attend_range& range) {
-    std::uint32_t next = range.begin;
-    std::uint32_t unit_begin = range.unit_begin;
-    for (std::uint32_t i = range.unit; next < range.end; ++i) {
-      const attend_unit u = load_unit(args_, i, PageTokens);
-      const std::uint32_t unit_end = unit_begin + u.tiles * u.subs;
-      while (next < range.end && next < unit_end) {
-        const std::uint32_t sub = (next - unit_begin) / u.tiles;
-        const std::uint32_t run = unit_begin + sub * u.tiles;
-        const std::uint32_t count = min(range.end - next, run + u.tiles - next);
-        produce_segment(u, sub, range.total, run, next - run, count);
-        next += count;
-      }
-      unit_begin = unit_end;
-    }
+  __device__ void run(const attend_start& start) {
+    split_ = start.split;
+    unit_ = start.unit;
+    unit_begin_ = start.unit_begin;
+    if (blockIdx.x < split_.blocks && split_.total > 0)
+      produce_piece(blockIdx.x);
     publish({});
   }
 
@@ -59,25 +55,51 @@ private:
     bool whole; ///< of the tile
   };
 
-  __device__ void produce_segment(const attend_unit& u, std::uint32_t sub, std::uint32_t total,
-                                  std::uint32_t run, std::uint32_t first, std::uint32_t count) {
+  /// A piece whose first tile is in the current unit.
+  __device__ void produce_piece(std::uint32_t piece) {
+    std::uint32_t next = split_.begin(piece);
+    const std::uint32_t end = split_.begin(piece + 1);
+    while (true) {
+      const attend_unit u = load_unit(args_, unit_, PageTokens);
+      const std::uint32_t unit_end = unit_begin_ + u.tiles * u.subs;
+      while (next < end && next < unit_end) {
+        const std::uint32_t sub = (next - unit_begin_) / u.tiles;
+        const std::uint32_t run = unit_begin_ + sub * u.tiles;
+        attend_segment s = segment_of(u, sub);
+        s.piece = piece;
+        s.first_piece = split_.piece_of(run);
+        s.last_piece = split_.piece_of(run + u.tiles - 1);
+        s.first_tile = next - run;
+        s.tiles = min(end - next, run + u.tiles - next);
+        produce_segment(u, s);
+        next += s.tiles;
+      }
+      if (next == end)
+        return;
+      ++unit_;
+      unit_begin_ = unit_end;
+    }
+  }
+
+  __device__ attend_segment segment_of(const attend_unit& u, std::uint32_t sub) const {
     const std::uint32_t row = sub % u.row_tiles * args_.tile_rows;
     attend_segment s{};
-    s.total = total;
-    s.run_begin = run;
     s.run_tiles = u.tiles;
-    s.first_tile = first;
-    s.tiles = count;
     s.row_begin = u.row_begin + row;
     s.rows = min(args_.tile_rows, u.row_count - row);
     s.position = u.position + row;
     s.kv_head = u.first_head + sub / u.row_tiles;
     s.settled_count = u.settled_count;
-    s.page_lse =
-        u.page_lse + std::uint64_t{row} * args_.launch.dims.query_heads * u.settled_count;
+    s.page_lse = u.page_lse + std::uint64_t{row} * args_.launch.dims.query_heads * u.settled_count;
     s.unread_from = u.settled_count;
     if (args_.launch.page_lse != nullptr && u.always == u.settled_count)
       s.unread_from = u.list_count > 0 ? u.list[u.list_count - 1] + 1 : 0;
+    return s;
+  }
+
+  __device__ void produce_segment(const attend_unit& u, const attend_segment& s) {
+    const std::uint32_t first = s.first_tile;
+    const std::uint32_t count = s.tiles;
     page_ref batch = fetch(u, first, first + count);
     publish(s);
     for (std::uint32_t done = 0; done < count; done += batch_tiles) {
@@ -119,7 +141,7 @@ private:
   /// Sum, or bitwise or, over the lanes of one tile.
   template <class Op>
   __device__ static std::uint32_t over_tile(std::uint32_t x, Op op) {
-    #pragma unroll
+#pragma unroll
     for (std::uint32_t step = 1; step < tile_pages; step *= 2)
       x = op(x, __shfl_xor_sync(~0U, x, step));
     return x;
@@ -134,15 +156,15 @@ private:
     p.read = x.data != nullptr && x.tokens > 0 && x.first <= s.position + s.rows - 1;
     p.bytes = p.read ? args_.layouts[static_cast<std::uint32_t>(x.stored)].head_bytes : 0;
     p.page.data += std::size_t{s.kv_head} * p.bytes;
-    const std::uint32_t room = p.bytes > 0 ? ring_page_bytes(p.bytes) : 0; // 0 for f32, unsupported
+    const std::uint32_t room = align_shared(p.bytes); // 0 for f32, which is not supported
     const std::uint32_t place = lane_ % tile_pages;
     std::uint32_t before = room;
-    #pragma unroll
+#pragma unroll
     for (std::uint32_t step = 1; step < tile_pages; step *= 2) {
       const std::uint32_t other = __shfl_up_sync(~0U, before, step);
       before += place >= step ? other : 0;
     }
-    p.offset = before - room + skew(place);
+    p.offset = before - room;
     p.room = over_tile(room, plus);
     p.sum = over_tile(p.bytes, plus);
     p.forms = over_tile(p.read ? 1U << static_cast<std::uint32_t>(x.stored) : 0U, either);
@@ -151,21 +173,14 @@ private:
     return p;
   }
 
-  /// Where a page begins within its room.
-  __device__ static std::uint32_t skew(std::uint32_t page) {
-    if constexpr (PageTokens == 8)
-      return page / 2 * 32 + page % 2 * 64;
-    else
-      return page * 32 % shared_alignment;
-  }
-
   /// Tile `i` of the batch: takes room in the ring, says what is in it and starts its copies.
   __device__ void produce_tile(const attend_segment& s, const placed_page& p, std::uint32_t i) {
     const std::uint32_t base =
         reserve(__shfl_sync(~0U, p.room, static_cast<int>(i * tile_pages))) + p.offset;
     const std::uint32_t slot = produced_ % attend_tune.ring_slots;
-    const bool mine = lane_ / tile_pages == i;
-    if (mine) {
+    if (produced_++ % Producers != index_)
+      return;
+    if (lane_ / tile_pages == i) {
       attend_tile_info& info = shared_.tiles[slot];
       const std::uint32_t place = lane_ % tile_pages;
       info.base[place] = base;
@@ -181,7 +196,6 @@ private:
     }
     __syncwarp();
     copy(slot, base, p, i);
-    ++produced_;
   }
 
   __device__ void copy(std::uint32_t slot, std::uint32_t to, const placed_page& p,
@@ -212,9 +226,13 @@ private:
   /// order in which it was taken; lane i remembers the size of the tile in slot i.
   __device__ std::uint32_t reserve(std::uint32_t bytes) {
     static_assert(attend_tune.ring_slots == 32);
-    const std::uint32_t skipped = next_ + bytes > args_.ring_bytes ? args_.ring_bytes - next_ : 0;
-    while (used_ + skipped + bytes > args_.ring_bytes
-           || produced_ - freed_ == attend_tune.ring_slots) {
+    std::uint32_t skipped;
+    while (true) {
+      if (freed_ == produced_)
+        next_ = used_ = 0;
+      skipped = next_ + bytes > args_.ring_bytes ? args_.ring_bytes - next_ : 0;
+      if (used_ + skipped + bytes <= args_.ring_bytes && produced_ - freed_ < most_tiles)
+        break;
       const std::uint32_t slot = freed_ % attend_tune.ring_slots;
       barrier_wait(&shared_.empty[slot], freed_ / attend_tune.ring_slots % 2);
       used_ -= __shfl_sync(~0U, size_, static_cast<int>(slot));
@@ -231,6 +249,8 @@ private:
   }
 
   __device__ void publish(const attend_segment& s) {
+    if (index_ != 0)
+      return;
     const std::uint32_t slot = published_ % attend_tune.segments;
     const std::uint32_t round = published_ / attend_tune.segments;
     if (round > 0)
@@ -246,7 +266,11 @@ private:
   const attend_kernel_args& args_;
   attend_shared& shared_;
   std::uint32_t ring_;
+  std::uint32_t index_; ///< among the producers
   std::uint32_t lane_;
+  attend_split split_;
+  std::uint32_t unit_ = 0;
+  std::uint32_t unit_begin_ = 0;
   std::uint32_t next_ = 0; ///< offset of free room in the ring
   std::uint32_t used_ = 0; ///< bytes taken, skipped ends included
   std::uint32_t size_ = 0; ///< ring bytes of the tile in slot `lane_`

@@ -20,9 +20,9 @@ __device__ __forceinline__ void barrier_init(std::uint64_t* barrier, std::uint32
 }
 
 __device__ __forceinline__ void barrier_arrive(std::uint64_t* barrier) {
-  asm volatile("{ .reg .b64 t; mbarrier.arrive.shared::cta.b64 t, [%0]; }" ::"r"(
-                   shared_address(barrier))
-               : "memory");
+  asm volatile(
+      "{ .reg .b64 t; mbarrier.arrive.shared::cta.b64 t, [%0]; }" ::"r"(shared_address(barrier))
+      : "memory");
 }
 
 /// Waits until the phase of parity `parity` has ended.
@@ -74,8 +74,7 @@ __device__ __forceinline__ void copy_16(std::uint32_t to, const std::byte* from)
 
 /// Arrives when the calling thread's copies so far are done.
 __device__ __forceinline__ void barrier_arrive_after_copies(std::uint64_t* barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(
-                   shared_address(barrier))
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier))
                : "memory");
 }
 #endif
@@ -93,9 +92,7 @@ __device__ __forceinline__ void load_shared(std::uint32_t address, std::uint32_t
   if constexpr (Words == 1)
     asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x[0]) : "r"(address));
   else if constexpr (Words == 2)
-    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
-                 : "=r"(x[0]), "=r"(x[1])
-                 : "r"(address));
+    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x[0]), "=r"(x[1]) : "r"(address));
   else
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])

@@ -24,9 +24,9 @@ inline constexpr std::uint32_t not_settled = ~0U;
 
 /// The part of one run (unit, KV head, tile of rows) that this block reads.
 struct attend_segment {
-  std::uint64_t page_lse;  ///< offset of (first row, query head 0)
-  std::uint32_t total;     ///< tiles of the launch
-  std::uint32_t run_begin; ///< first tile of the run in the launch's order
+  std::uint64_t page_lse;                ///< offset of (first row, query head 0)
+  std::uint32_t piece;                   ///< that it lies in: the block's index
+  std::uint32_t first_piece, last_piece; ///< of the run
   std::uint32_t run_tiles;
   std::uint32_t first_tile; ///< within the run
   std::uint32_t tiles;      ///< 0: no more segments
@@ -43,11 +43,12 @@ struct attend_shared {
   std::uint64_t empty[attend_tune.ring_slots];
   std::uint64_t segment_full[attend_tune.segments];
   std::uint64_t segment_empty[attend_tune.segments];
-  attend_range range;
-  std::uint32_t scratch[attend_max_warps + 1];
+  attend_start start;
+  std::uint32_t scratch[attend_max_warps];
   attend_segment segments[attend_tune.segments];
   attend_tile_info tiles[attend_tune.ring_slots];
-  float stats[attend_max_warps][attend_max_columns][2]; ///< reference, sum of weights
+  float2 stats[attend_max_warps][attend_max_columns]; ///< of each warp: reference, sum of weights
+  float2 totals[attend_max_columns];                  ///< of all that is merged
   std::uint32_t arrivals;
 };
 
@@ -56,8 +57,15 @@ struct attend_shared {
 enum class query_class : std::uint32_t { bf16, f16, f16_quantised };
 inline constexpr std::uint32_t query_classes = 3;
 
-/// The last warp of a block fetches, the others compute.
-__device__ __forceinline__ std::uint32_t consumer_warps() { return blockDim.x / 32 - 1; }
+/// The first warps of a block compute, the others fetch.
+template <int ColumnTiles>
+inline constexpr std::uint32_t consumer_warps =
+    ColumnTiles == 1 ? attend_tune.narrow_consumers : attend_tune.wide_consumers;
+template <int ColumnTiles>
+inline constexpr std::uint32_t producer_warps =
+    ColumnTiles == 1 ? attend_tune.narrow_producers : attend_tune.wide_producers;
+/// Pages begin at multiples of this: bulk copies to less aligned places are 4 to 8% slower, which
+/// weighs more than the bank conflicts that a skew would avoid.
 inline constexpr std::uint32_t shared_alignment = 128;
 
 __host__ __device__ constexpr std::uint32_t align_shared(std::uint32_t bytes) {
@@ -78,12 +86,6 @@ __host__ __device__ constexpr std::uint32_t ring_offset(std::uint32_t column_til
                                                         std::uint32_t head_dim) {
   return merge_offset(column_tiles, head_dim)
          + align_shared(warps * columns * head_dim * sizeof(float));
-}
-
-/// What a page of `head_bytes` takes in the ring. Pages begin `page_skew` bytes behind a multiple
-/// of 128, so that the rows of V that a warp reads at once lie in different banks.
-__host__ __device__ constexpr std::uint32_t ring_page_bytes(std::uint32_t head_bytes) {
-  return (head_bytes + 112 + shared_alignment - 1) / shared_alignment * shared_alignment;
 }
 
 } // namespace pikv::gpu::cuda

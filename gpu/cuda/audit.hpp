@@ -16,8 +16,8 @@ namespace pikv::gpu::cuda {
 /// Bytes of device memory that an audit works in.
 std::size_t audit_workspace_bytes() noexcept;
 
-/// Only enqueues, two kernels; all pointers, also coverage and output_error, are to device or mapped
-/// memory. The sums do not depend on chance.
+/// Only enqueues, two kernels; all pointers, also coverage and output_error, are to device or
+/// mapped memory. The sums do not depend on chance.
 result<void> audit(const audit_args& x, std::byte* workspace, CUstream_st* stream);
 
 } // namespace pikv::gpu::cuda

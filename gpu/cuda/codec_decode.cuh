@@ -47,21 +47,21 @@ __device__ __forceinline__ fetched8<Stored> fetch8(const coded_part& p, std::uin
   if constexpr (is_raw(Stored)) {
     using T = std::conditional_t<Stored == form::f32, float,
                                  std::conditional_t<Stored == form::f16, __half, __nv_bfloat16>>;
-    x.raw = load_raw8(reinterpret_cast<const T*>(p.values) + index);
+    x.raw = load_raw8(in_global(reinterpret_cast<const T*>(p.values) + index));
   } else if constexpr (Stored == form::fp8) {
-    x.bytes = *reinterpret_cast<const uint2*>(p.values + index);
-    x.scale = *reinterpret_cast<const float*>(p.scales);
+    x.bytes = *in_global(reinterpret_cast<const uint2*>(p.values + index));
+    x.scale = *in_global(reinterpret_cast<const float*>(p.scales));
   } else {
-    x.scale_min = reinterpret_cast<const __half2*>(p.scales)[index >> p.group_log2];
+    x.scale_min = in_global(reinterpret_cast<const __half2*>(p.scales))[index >> p.group_log2];
     if constexpr (Stored == form::int8) {
-      x.bytes = *reinterpret_cast<const uint2*>(p.values + index);
+      x.bytes = *in_global(reinterpret_cast<const uint2*>(p.values + index));
     } else if (p.group_log2 == 3) {
-      x.bytes = {*reinterpret_cast<const unsigned*>(p.values + index / 2), 0};
+      x.bytes = {*in_global(reinterpret_cast<const unsigned*>(p.values + index / 2)), 0};
       x.shift = 8;
     } else { // both halves of a group read its bytes, each keeps its nibbles
       const std::uint32_t half = 1U << p.group_log2 >> 1;
-      x.bytes = *reinterpret_cast<const uint2*>(p.values + (index >> p.group_log2) * half
-                                                + (index & (half - 1)));
+      x.bytes = *in_global(reinterpret_cast<const uint2*>(p.values + (index >> p.group_log2) * half
+                                                          + (index & (half - 1))));
       x.shift = (index & half) != 0 ? 4 : 0;
     }
   }

@@ -21,8 +21,9 @@ inline result<void> check_dims(std::string_view call, const cache_dims& dims) {
   if (fits)
     return {};
   return pikv::error{errc::invalid_argument,
-                     std::string(call) + ": needs head_dim a multiple of 32 up to 256, page_tokens "
-                                         "8, 16, 32 or 64 and whole groups of query heads"};
+                     std::string(call)
+                         + ": needs head_dim a multiple of 32 up to 256, page_tokens "
+                           "8, 16, 32 or 64 and whole groups of query heads"};
 }
 
 } // namespace pikv::gpu::cuda

@@ -16,8 +16,9 @@ namespace pikv::gpu::cuda {
 
 inline constexpr unsigned whole_warp = 0xFFFFFFFFU;
 inline constexpr std::uint32_t warp_lanes = 32;
-inline constexpr std::uint32_t lane_values = 8;                        ///< that a lane takes at once
-inline constexpr std::uint32_t tile_values = warp_lanes * lane_values; ///< divides K and V of a head
+inline constexpr std::uint32_t lane_values = 8; ///< that a lane takes at once
+inline constexpr std::uint32_t tile_values =
+    warp_lanes * lane_values; ///< divides K and V of a head
 inline constexpr float largest_f16 = 65504.0F;
 inline constexpr float largest_e4m3 = 448.0F;
 
@@ -36,10 +37,9 @@ inline form_offsets offsets_of(const cache_dims& dims) noexcept {
   form_offsets x;
   for (std::size_t i = 0; i < form_count; ++i) {
     const page_layout lay = layout_of(dims, static_cast<form>(i));
-    x.of[i] = {static_cast<std::uint32_t>(lay.v_offset),
-               static_cast<std::uint32_t>(lay.k_scale_offset),
-               static_cast<std::uint32_t>(lay.v_scale_offset),
-               static_cast<std::uint32_t>(lay.head_bytes)};
+    x.of[i] = {
+        static_cast<std::uint32_t>(lay.v_offset), static_cast<std::uint32_t>(lay.k_scale_offset),
+        static_cast<std::uint32_t>(lay.v_scale_offset), static_cast<std::uint32_t>(lay.head_bytes)};
   }
   return x;
 }
@@ -49,6 +49,13 @@ template <class T>
 struct raw8 {
   uint4 bits[sizeof(T) / 2];
 };
+
+/// Tells the compiler that `p` is in global memory, which it cannot see of an address from memory.
+template <class T>
+__device__ __forceinline__ T* in_global(T* p) {
+  __builtin_assume(__isGlobal(p));
+  return p;
+}
 
 template <class T>
 __device__ __forceinline__ raw8<T> load_raw8(const T* p) {
@@ -113,8 +120,8 @@ __device__ __forceinline__ raw8<T> narrow(const float (&y)[8]) {
       x.bits[i] = {__float_as_uint(y[4 * i]), __float_as_uint(y[4 * i + 1]),
                    __float_as_uint(y[4 * i + 2]), __float_as_uint(y[4 * i + 3])};
   } else {
-    x.bits[0] = {pack_pair(y[0], y[1], T{}), pack_pair(y[2], y[3], T{}),
-                 pack_pair(y[4], y[5], T{}), pack_pair(y[6], y[7], T{})};
+    x.bits[0] = {pack_pair(y[0], y[1], T{}), pack_pair(y[2], y[3], T{}), pack_pair(y[4], y[5], T{}),
+                 pack_pair(y[6], y[7], T{})};
   }
   return x;
 }
@@ -183,6 +190,13 @@ __device__ __forceinline__ float divide_by(float x, float y, float reciprocal) {
 
 __device__ __forceinline__ std::uint32_t lane_id() { return threadIdx.x % warp_lanes; }
 __device__ __forceinline__ std::uint32_t warp_id() { return threadIdx.x / warp_lanes; }
+
+/// Asks for `bytes` from `p` on ahead of their use; the warp calls.
+__device__ __forceinline__ void prefetch_warp(const void* p, std::uint32_t bytes) {
+  constexpr std::uint32_t line = 128;
+  for (std::uint32_t at = lane_id() * line; at < bytes; at += warp_lanes * line)
+    asm volatile("prefetch.global.L1 [%0];" ::"l"(static_cast<const char*>(p) + at));
+}
 
 template <class T>
 __device__ __forceinline__ T warp_sum(T x) {

@@ -72,7 +72,8 @@ result<void> page_mass(const page_mass_args& x, std::byte* workspace, CUstream_s
   const unsigned n = stretches_of(x);
   float* const parts = n > 1 ? reinterpret_cast<float*>(workspace) : x.mass;
   const float factor = n > 1 ? 1.0F : 1.0F / static_cast<float>(x.heads);
-  mass_kernel<<<dim3((x.pages + 31) / 32, n), dim3(32, tuning.warps), 0, stream>>>(x, parts, factor);
+  mass_kernel<<<dim3((x.pages + 31) / 32, n), dim3(32, tuning.warps), 0, stream>>>(x, parts,
+                                                                                   factor);
   if (n > 1)
     add_kernel<<<(x.pages + 127) / 128, 128, 0, stream>>>(x, parts, n);
   return check_launch("page_mass");

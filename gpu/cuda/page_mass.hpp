@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The attention that each page of a sequence received, on a CUDA device: `kernel_table::page_mass`.
+/// The attention that each page of a sequence received, on a CUDA device:
+/// `kernel_table::page_mass`.
 #pragma once
 
 #include <cstddef>

@@ -3,218 +3,135 @@
 // 2 * head_dim with a page's summary as it lies in memory: mass takes (q, q^2 / 2) against (mean,
 // variance), quest takes (negative part, positive part of q) against (min, max).
 //
-// A warp takes 32 pages of one KV head: all their summaries are copied to shared memory at once, and
-// tensor cores multiply 16 pages by four query rows. Summaries are f16 already; each coefficient
-// becomes two f16, its rounded value and the rest, which keeps 22 bits of it.
+// A warp takes 16 pages of one KV head at a time, while the summaries of the next ones are copied
+// to shared memory, and multiplies them by four query rows on tensor cores. Summaries are f16
+// already; each coefficient becomes two f16, its rounded value and the rest, which keeps 22 bits of
+// it.
 #include <pikv/gpu/cuda/score.hpp>
 
 #include <algorithm>
 
 #include <pikv/gpu/cuda/codec_launch.hpp>
-#include <pikv/gpu/cuda/codec_numeric.cuh>
-#include <pikv/gpu/cuda/numeric.cuh>
-#include <pikv/gpu/cuda/select_shares.cuh>
+#include <pikv/gpu/cuda/score_group.cuh>
 #include <pikv/gpu/cuda/status.hpp>
 
 namespace pikv::gpu::cuda {
 namespace {
 
-struct score_tuning {
-  int threads = 64;    ///< small blocks: their latencies overlap, and all copies are in flight
-  int query_rows = 16; ///< that a block takes; a multiple of four
-};
-constexpr score_tuning tuning{};
-constexpr std::uint32_t warps = tuning.threads / 32;
-constexpr std::uint32_t pages_per_warp = warp_lanes;
-constexpr std::uint32_t pages_per_block = pages_per_warp * warps;
-constexpr std::uint32_t rows_at_once = 4; ///< query rows: two columns each of the multiplication
-constexpr std::uint32_t row_padding_bytes = 16; ///< rows of 16 bytes more lie on other banks
+using namespace score_detail;
 
-/// What one lane knows of one page.
-struct page_source {
-  const std::byte* summary = nullptr; ///< the two vectors of the block's head; null: no score
-  float base = 0;                     ///< added to the dot product
-};
-
-__device__ page_source source_of(const score_launch& x, const attend_sequence& s, std::uint32_t index,
-                                 std::uint32_t head) {
-  page_source p;
-  if (index >= s.settled_count)
-    return p;
-  const page_view page = s.settled[index];
-  const std::uint8_t needed = x.kind == score_kind::mass ? summary_mean_var : summary_min_max;
-  if (page.data == nullptr || page.summary == nullptr || (page.summary_parts & needed) == 0)
-    return p;
-  const std::uint32_t pair = 2 * x.dims.head_dim * sizeof(__half);
-  const bool both = page.summary_parts == (summary_mean_var | summary_min_max);
-  p.summary = page.summary + std::size_t{head} * (both ? 2 * pair : pair)
-              + (both && x.kind == score_kind::quest ? pair : 0);
-  p.base = x.kind == score_kind::mass ? logf(static_cast<float>(page.tokens)) : 0.0F;
-  return p;
-}
-
-__device__ __forceinline__ void copy_ahead(unsigned shared, const void* global) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");
-}
-__device__ __forceinline__ void await_copies() {
-  asm volatile("cp.async.wait_all;" ::: "memory");
-}
-__device__ __forceinline__ unsigned shared_address(const void* p) {
-  return static_cast<unsigned>(__cvta_generic_to_shared(p));
-}
-
-/// Four 8x8 matrices of f16; lane i gives the address of row i % 8 of matrix i / 8.
-__device__ __forceinline__ uint4 load_matrices(unsigned address) {
-  uint4 x;
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-               : "r"(address)
-               : "memory");
-  return x;
-}
-
-/// c += a `[16, 16]` * b `[16, 8]`, f16 with f32 sums.
-__device__ __forceinline__ void multiply_add(float4& c, const uint4& a, unsigned b0, unsigned b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c.x), "+f"(c.y), "+f"(c.z), "+f"(c.w)
-      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
-}
-
-/// Coefficients of query rows as f16 pairs: row 2r holds the rounded values of query row r, row
-/// 2r + 1 the rests; `[2 * query_rows, 2 * head_dim]`, rows `row_bytes` apart.
-struct coefficients {
-  std::byte* rows = nullptr;
-  float2* factors = nullptr; ///< by query row, for the products of the two halves
-
-  __device__ __forceinline__ void put(std::uint32_t row_bytes, std::uint32_t row, std::uint32_t at,
-                                      float x) const {
-    const __half high = __float2half_rn(x);
-    reinterpret_cast<__half*>(rows + 2 * row * row_bytes)[at] = high;
-    reinterpret_cast<__half*>(rows + (2 * row + 1) * row_bytes)[at] =
-        __float2half_rn(x - __half2float(high));
-  }
-};
-
-/// Writes the coefficients of the block's query rows, zeros up to a multiple of four rows. A power
-/// of two per row brings the largest near 1,024, so that f16 neither overflows nor loses bits.
-__device__ void load_coefficients(const score_launch& x, const attend_sequence& s,
-                                  std::uint32_t head, std::uint32_t first, std::uint32_t rows,
-                                  std::uint32_t row_bytes, const coefficients& out) {
-  const std::uint32_t dim = x.dims.head_dim, group = x.dims.group();
-  const std::uint32_t padded = (rows + rows_at_once - 1) / rows_at_once * rows_at_once;
-  const bool mass = x.kind == score_kind::mass;
-  for (std::uint32_t r = warp_id(); r < padded; r += warps) {
-    float q[8] = {}, top = 0;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const std::uint32_t c = lane_id() + i * warp_lanes;
-      if (r < rows && c < dim)
-        q[i] = load_f32(x.q.data, x.q.type,
-                        (s.row_begin + (first + r) / group) * x.q.row_stride
-                            + (head * group + (first + r) % group) * x.q.head_stride + c)
-               * x.scale;
-      top = fmaxf(top, fabsf(q[i]));
-    }
-    top = __uint_as_float(__reduce_max_sync(whole_warp, __float_as_uint(top)));
-    const int exponent = top > 0 ? min(max(9 - ilogbf(top), -60), 60) : 0;
-    const float factor = ldexpf(1.0F, exponent);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const std::uint32_t c = lane_id() + i * warp_lanes;
-      if (c >= dim)
-        continue;
-      const float y = q[i] * factor;
-      out.put(row_bytes, r, c, mass ? y : fminf(y, 0.0F));
-      out.put(row_bytes, r, dim + c, mass ? y * y * 0x1p-11F : fmaxf(y, 0.0F));
-    }
-    if (lane_id() == 0)
-      out.factors[r] = {ldexpf(1.0F, -exponent), ldexpf(1.0F, mass ? 10 - 2 * exponent : -exponent)};
-  }
-}
-
-/// Products of one half of the vectors of 32 pages with four query rows. `pages` and `rows` are this
-/// lane's addresses of the first matrices.
-__device__ __forceinline__ void multiply_half(unsigned pages, unsigned upper_pages, unsigned rows,
-                                              std::uint32_t steps, float4 (&c)[2]) {
-#pragma unroll 2
-  for (std::uint32_t k = 0; k < steps; k += 2) { // head_dim is a multiple of 32
-    const uint4 b = load_matrices(rows + k * 32);
-    multiply_add(c[0], load_matrices(pages + k * 32), b.x, b.y);
-    multiply_add(c[1], load_matrices(upper_pages + k * 32), b.x, b.y);
-    multiply_add(c[0], load_matrices(pages + k * 32 + 32), b.z, b.w);
-    multiply_add(c[1], load_matrices(upper_pages + k * 32 + 32), b.z, b.w);
-  }
-}
-
-__global__ void __launch_bounds__(tuning.threads)
-    score_kernel(const __grid_constant__ score_launch x, std::uint32_t row_tiles) {
+template <int Rounds>
+__global__ void __launch_bounds__(tuning.threads, tuning.register_blocks)
+    score_kernel(const __grid_constant__ score_launch x, std::uint32_t row_tiles,
+                 std::uint32_t warp_bytes) {
   let_next_kernel_start();
   extern __shared__ __align__(16) std::byte shared[];
+  constexpr std::uint32_t stages = tuning.stages;
   const attend_sequence s = x.sequences[blockIdx.z / row_tiles];
-  const std::uint32_t head = blockIdx.y, group = x.dims.group(), dim = x.dims.head_dim;
-  const std::uint32_t first_row = blockIdx.z % row_tiles * tuning.query_rows; // of row_count * group
-  const std::uint32_t first_page = blockIdx.x * pages_per_block;
-  if (first_row >= s.row_count * group || first_page >= s.settled_count)
-    return;
+  const std::uint32_t head = blockIdx.y * warps + warp_id(), group = x.dims.group();
+  const std::uint32_t first_row =
+      blockIdx.z % row_tiles * tuning.query_rows; // of row_count * group
+  const std::uint32_t step = gridDim.x * group_pages;
+  const std::uint32_t begin = blockIdx.x * group_pages;
+  if (first_row >= s.row_count * group || begin >= s.settled_count || head >= x.dims.kv_heads)
+    return; // warps do not wait for each other
   const std::uint32_t rows =
       min(s.row_count * group - first_row, static_cast<std::uint32_t>(tuning.query_rows));
-  const std::uint32_t units = dim / 4; // of 16 bytes, of a page
+  const std::uint32_t units = x.dims.head_dim / 4; // of 16 bytes, of a page
   const std::uint32_t row_bytes = units * 16 + row_padding_bytes;
-  const std::uint32_t warp_first = first_page + warp_id() * pages_per_warp;
-  std::byte* const pages = shared + warp_id() * pages_per_warp * row_bytes;
+  const std::uint32_t stage_bytes = group_pages * row_bytes;
+  std::byte* const mine = shared + warp_id() * warp_bytes;
   coefficients q;
-  q.factors = reinterpret_cast<float2*>(shared + pages_per_block * row_bytes);
-  q.rows = shared + pages_per_block * row_bytes + tuning.query_rows * sizeof(float2);
+  q.factors = reinterpret_cast<float2*>(mine);
+  q.rows = mine + factor_bytes;
+  const unsigned ring = shared_address(mine + warp_bytes) - stages * stage_bytes;
 
-  const page_source mine = source_of(x, s, warp_first + lane_id(), head);
-#pragma unroll 8
-  for (std::uint32_t p = 0; p < pages_per_warp; ++p) {
-    const auto from = reinterpret_cast<const std::byte*>(
-        __shfl_sync(whole_warp, reinterpret_cast<unsigned long long>(mine.summary),
-                    static_cast<int>(p)));
-    if (from != nullptr)
-      for (std::uint32_t u = lane_id(); u < units; u += warp_lanes)
-        copy_ahead(shared_address(pages) + p * row_bytes + u * 16, from + u * 16);
-  }
-  load_coefficients(x, s, head, first_row, rows, row_bytes, q);
-  await_copies();
-  __syncthreads();
-
-  const std::uint32_t i = lane_id() % 8, m = lane_id() / 8; // row and matrix whose address we give
-  const unsigned lower = shared_address(pages) + (i + m % 2 * 8) * row_bytes + m / 2 * 16;
-  const unsigned upper = lower + 16 * row_bytes;
-  const std::uint32_t quad = lane_id() / 4; // the page and the query row of the sums we hold
-  for (std::uint32_t r = 0; r < rows; r += rows_at_once) {
-    const unsigned b = shared_address(q.rows) + (2 * r + i) * row_bytes + m * 16;
-    float4 first[2] = {}, second[2] = {};
-    multiply_half(lower, upper, b, dim / 16, first);
-    multiply_half(lower + dim * 2, upper + dim * 2, b + dim * 2, dim / 16, second);
-    const std::uint32_t own = r + lane_id() % 4;
-    const float2 f = q.factors[own];
-    const std::uint32_t row = first_row + own;
-    float* const out = x.out + s.page_lse_offset
-                       + (row / group * std::size_t{x.dims.query_heads} + head * group + row % group)
-                             * s.settled_count;
+  // The first rows' queries are on their way while the page table is read.
+  constexpr std::uint32_t rows_a_turn = warp_lanes / row_lanes;
+  const std::uint32_t own_row = lane_id() / row_lanes;
+  float values[2][row_values] = {};
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const float4 a = first[j / 2], c = second[j / 2];
-      const float dot = (j % 2 == 0 ? a.x + a.y : a.z + a.w) * f.x
-                        + (j % 2 == 0 ? c.x + c.y : c.z + c.w) * f.y;
-      const std::uint32_t page = j * 8 + quad;
-      const float base = __shfl_sync(whole_warp, mine.base, static_cast<int>(page));
-      const bool known =
-          __shfl_sync(whole_warp, mine.summary != nullptr ? 1 : 0, static_cast<int>(page)) != 0;
-      if (own < rows && warp_first + page < s.settled_count)
-        out[warp_first + page] = known ? base + dot : no_score;
+  for (std::uint32_t t = 0; t < 2; ++t)
+    if (t * rows_a_turn + own_row < rows)
+      load_query(x, s, head, first_row + t * rows_a_turn + own_row, values[t]);
+
+  // Sources of the groups on their way, by stage; `ahead` is of the one after them.
+  const auto look = [&](std::uint32_t first) {
+    return look_up(s, first + lane_id() % group_pages);
+  };
+  page_entry entries[stages];
+#pragma unroll
+  for (std::uint32_t i = 0; i < stages; ++i)
+    entries[i] = look(begin + i * step);
+  page_entry ahead = look(begin + stages * step);
+  page_source sources[stages];
+#pragma unroll
+  for (std::uint32_t i = 0; i < stages; ++i)
+    sources[i] = source_of(x, entries[i], head);
+#pragma unroll
+  for (std::uint32_t i = 0; i + 1 < stages; ++i)
+    copy_group<Rounds>(sources[i], ring + i * stage_bytes, row_bytes, units);
+  for (std::uint32_t first = 0; first < rows; first += rows_at_once) // beyond the rows: zeros
+#pragma unroll
+    for (std::uint32_t t = 0; t < 2; ++t) {
+      const std::uint32_t r = first + t * rows_a_turn + own_row;
+      if (first > 0) {
+#pragma unroll
+        for (float& v : values[t])
+          v = 0;
+        if (r < rows)
+          load_query(x, s, head, first_row + r, values[t]);
+      }
+      put_coefficients(x, r, values[t], row_bytes, q);
     }
+  row_outputs out;
+#pragma unroll
+  for (std::uint32_t r = 0; r < most_passes; ++r) {
+    const std::uint32_t own = r * rows_at_once + lane_id() % 4, row = first_row + own;
+    out.scores[r] = own < rows ? in_global(x.out + s.page_lse_offset
+                                           + (row / group * std::size_t{x.dims.query_heads}
+                                              + head * group + row % group)
+                                                 * s.settled_count)
+                               : nullptr;
   }
+  const std::uint32_t passes = (rows + rows_at_once - 1) / rows_at_once;
+  static_assert(rows_at_once == 2 * rows_a_turn);
+  __syncwarp();
+
+  for (std::uint32_t first = begin; first < s.settled_count; first += stages * step)
+#pragma unroll
+    for (std::uint32_t i = 0; i < stages; ++i) {
+      const std::uint32_t page = first + i * step;
+      if (page >= s.settled_count)
+        break;
+      constexpr std::uint32_t last = stages - 1;
+      copy_group<Rounds>(sources[(i + last) % stages], ring + (i + last) % stages * stage_bytes,
+                         row_bytes, units);
+      await_group();
+      const page_source current = sources[i];
+      sources[i] = source_of(x, ahead, head);
+      ahead = look(page + (stages + 1) * step);
+      score_group(current, page, s.settled_count, x.dims.head_dim, passes, ring + i * stage_bytes,
+                  row_bytes, q, out);
+    }
+  asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
-std::size_t shared_bytes(const cache_dims& dims, std::uint32_t query_rows) noexcept {
-  const std::size_t row_bytes = std::size_t{dims.head_dim} * 4 + row_padding_bytes;
-  return (pages_per_block + 2 * query_rows) * row_bytes
-         + static_cast<std::size_t>(tuning.query_rows) * sizeof(float2);
+/// Shared memory of one warp: factors, coefficients, then the ring of pages.
+std::uint32_t warp_bytes_of(const cache_dims& dims, std::uint32_t query_rows) noexcept {
+  const std::uint32_t row_bytes = dims.head_dim * 4 + row_padding_bytes;
+  const std::uint32_t padded = (query_rows + rows_at_once - 1) / rows_at_once * rows_at_once;
+  return factor_bytes + (2 * padded + tuning.stages * group_pages) * row_bytes;
+}
+
+/// Blocks along the pages of a sequence and head: all blocks are resident at once, or one each.
+result<unsigned> stripes_of(const score_launch& x, std::uint32_t others) {
+  int device = 0, processors = 0;
+  PIKV_CUDA_TRY(cudaGetDevice(&device));
+  PIKV_CUDA_TRY(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
+  const auto room = static_cast<std::uint32_t>(processors * tuning.blocks);
+  const std::uint32_t most = (x.bounds.pages + group_pages - 1) / group_pages;
+  return std::clamp(room / others, 1U, most);
 }
 
 } // namespace
@@ -228,15 +145,22 @@ result<void> score(const score_launch& x, CUstream_st* stream) {
   const std::uint32_t row_tiles =
       (x.bounds.rows * x.dims.group() + tuning.query_rows - 1) / tuning.query_rows;
   if (std::uint64_t{x.bounds.sequences} * row_tiles > 65535)
-    return pikv::error{errc::invalid_argument, "score: more than a million query rows a KV head"};
-  const dim3 grid((x.bounds.pages + pages_per_block - 1) / pages_per_block, x.dims.kv_heads,
-                  x.bounds.sequences * row_tiles);
-  const std::uint32_t rows = std::min<std::uint32_t>(x.bounds.rows * x.dims.group(), tuning.query_rows);
-  const std::size_t shared =
-      shared_bytes(x.dims, (rows + rows_at_once - 1) / rows_at_once * rows_at_once);
-  PIKV_CUDA_TRY(cudaFuncSetAttribute(score_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+    return pikv::error{errc::invalid_argument,
+                       "score: more than half a million query rows a KV head"};
+  const std::uint32_t head_groups = (x.dims.kv_heads + warps - 1) / warps;
+  const auto stripes = stripes_of(x, head_groups * x.bounds.sequences * row_tiles);
+  if (!stripes)
+    return stripes.error();
+  const dim3 grid(*stripes, head_groups, x.bounds.sequences * row_tiles);
+  const std::uint32_t warp_bytes = warp_bytes_of(
+      x.dims, std::min<std::uint32_t>(x.bounds.rows * x.dims.group(), tuning.query_rows));
+  const std::size_t shared = std::size_t{warps} * warp_bytes;
+  auto* const kernel = x.dims.head_dim <= 128 ? score_kernel<1> : score_kernel<2>;
+  PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      static_cast<int>(shared)));
-  score_kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles);
+  PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                     cudaSharedmemCarveoutMaxShared));
+  kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles, warp_bytes);
   return check_launch("score");
 }
 

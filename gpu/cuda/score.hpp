@@ -25,8 +25,8 @@ struct settled_bounds {
 struct score_launch {
   cache_dims dims;
   score_kind kind = score_kind::mass;
-  float scale = 1; ///< 1 / sqrt(head_dim)
-  tensor_ref q;    ///< device `[rows, query_heads, head_dim]`
+  float scale = 1;                            ///< 1 / sqrt(head_dim)
+  tensor_ref q;                               ///< device `[rows, query_heads, head_dim]`
   const attend_sequence* sequences = nullptr; ///< device `[bounds.sequences]`
   settled_bounds bounds;
   /// Device f32 `[row, query_head, settled page]`, a sequence's block at its page_lse_offset; -inf

@@ -2,6 +2,7 @@
 #include <pikv/gpu/cuda/select.hpp>
 
 #include <pikv/gpu/cuda/codec_launch.hpp>
+#include <pikv/gpu/cuda/select_route.cuh>
 #include <pikv/gpu/cuda/select_shares.cuh>
 #include <pikv/gpu/cuda/select_top.cuh>
 #include <pikv/gpu/cuda/status.hpp>
@@ -9,182 +10,10 @@
 namespace pikv::gpu::cuda {
 namespace {
 
-struct select_tuning {
-  int threads = 512;
-  std::size_t keys_in_shared = 160 * 1024; ///< bytes; longer lists keep their keys in the workspace
-};
-constexpr select_tuning tuning{};
-constexpr std::uint32_t most_shards = 1024;
-
-struct select_shape {
-  select_launch x;
-  /// Shares of each shard by KV head, in units of 2^-40: sums do not depend on order.
-  unsigned long long* shard_shares = nullptr; ///< `[rows, kv_heads, shards]`, of routes by mass
-  std::uint32_t* global_keys = nullptr; ///< `[rows, scopes, bounds.pages]`; null: in shared memory
-};
-
-/// A block's row: blocks are (.., row of the sequence, sequence).
-struct block_row {
-  attend_sequence s;
-  std::uint32_t row = 0; ///< of the batch
-  std::uint32_t position = 0;
-  bool valid = false;
-};
-
-__device__ __forceinline__ block_row row_of(const attend_sequence* sequences) {
-  block_row r;
-  r.s = sequences[blockIdx.z];
-  r.valid = blockIdx.y < r.s.row_count;
-  r.row = r.s.row_begin + blockIdx.y;
-  r.position = r.s.first_position + blockIdx.y;
-  return r;
-}
-
-/// What a block counts together: a sum, a second sum or the smallest, and the largest.
-struct block_counts {
-  std::uint32_t sum, low, high;
-};
-struct count_storage {
-  block_counts warp[tuning.threads / 32];
-};
-
-/// Over the block; every thread gets it. `t` belongs to one call.
-template <bool LowIsSum>
-__device__ __forceinline__ block_counts count_block(block_counts x, count_storage& t) {
-  const auto over_warp = [](const block_counts& y) {
-    return block_counts{__reduce_add_sync(whole_warp, y.sum),
-                        LowIsSum ? __reduce_add_sync(whole_warp, y.low)
-                                 : __reduce_min_sync(whole_warp, y.low),
-                        __reduce_max_sync(whole_warp, y.high)};
-  };
-  x = over_warp(x);
-  if (lane_id() == 0)
-    t.warp[warp_id()] = x;
-  __syncthreads();
-  const block_counts none{0, LowIsSum ? 0U : 0xFFFFFFFFU, 0};
-  return over_warp(lane_id() < tuning.threads / 32 ? t.warp[lane_id()] : none);
-}
-
-/// policies::ceil_share.
-__device__ std::uint32_t pages_to_read(const select_budget& b, std::uint32_t eligible) {
-  if (b.pages > 0)
-    return min(b.pages, eligible);
-  if (eligible == 0)
-    return 0;
-  const double product = __dmul_rn(b.share, static_cast<double>(eligible));
-  const double rounded = ceil(__dmul_rn(product, 1 - 1e-9));
-  return rounded >= eligible ? eligible : max(1U, static_cast<std::uint32_t>(rounded));
-}
-
-// -- routes -------------------------------------------------------------------------------------
-
-/// What a block knows of its row's shards.
-struct route_storage {
-  unsigned long long share[most_shards]; ///< in units of 2^-40
-  std::uint32_t pages[most_shards];
-  std::uint8_t in_route[most_shards];
-};
-
-/// The value and index that follow (`value`, `index`) in descending order, lower indices first.
-struct ranked {
-  float value = 0;
-  std::uint32_t index = 0;
-};
-__device__ __forceinline__ bool before(const ranked& a, const ranked& b) {
-  return a.value > b.value || (a.value == b.value && a.index < b.index);
-}
-
-/// Calls f(index) for `count` values from the largest on until it returns false. One warp.
-template <class Value, class F>
-__device__ void walk_down(std::uint32_t count, Value value, F f) {
-  ranked last{__builtin_huge_valf(), 0};
-  for (std::uint32_t n = 0; n < count; ++n) {
-    ranked best{no_score, 0xFFFFFFFFU};
-    for (std::uint32_t i = lane_id(); i < count; i += warp_lanes) {
-      const float x = value(i);
-      const ranked mine{x != x ? no_score : x, i};
-      if ((n == 0 || before(last, mine)) && (best.index == 0xFFFFFFFFU || before(mine, best)))
-        best = mine;
-    }
-#pragma unroll
-    for (int step = 16; step > 0; step /= 2) {
-      const ranked other{__shfl_xor_sync(whole_warp, best.value, step),
-                         __shfl_xor_sync(whole_warp, best.index, step)};
-      if (other.index != 0xFFFFFFFFU && (best.index == 0xFFFFFFFFU || before(other, best)))
-        best = other;
-    }
-    last = best;
-    if (!f(best.index))
-      return;
-  }
-}
-
-/// policies/routing/gate_top_k.cpp
-__device__ void route_by_gate(const select_launch& x, std::uint32_t row, route_storage& t) {
-  const select_route& r = x.route;
-  const float* logits = r.gate_logits + std::size_t{row} * r.experts;
-  bool reads = false;
-  std::uint32_t taken = 0;
-  walk_down(r.experts, [&](std::uint32_t i) { return logits[i]; }, [&](std::uint32_t expert) {
-    if (taken >= r.k && reads)
-      return false;
-    const std::uint32_t shard = expert % r.shards;
-    if (lane_id() == 0 && (taken < r.k || t.pages[shard] > 0))
-      t.in_route[shard] = 1;
-    reads = reads || t.pages[shard] > 0;
-    ++taken;
-    return true;
-  });
-  for (std::uint32_t s = 0; !reads && s < r.shards; ++s)
-    if (t.pages[s] > 0) {
-      if (lane_id() == 0)
-        t.in_route[s] = 1;
-      reads = true;
-    }
-}
-
-/// policies/routing/mass.cpp
-__device__ void route_by_mass(const select_launch& x, route_storage& t) {
-  std::uint32_t routed = 0;
-  walk_down(x.route.shards, [&](std::uint32_t i) { return static_cast<float>(t.share[i]); },
-            [&](std::uint32_t shard) {
-              if (routed >= x.route.k)
-                return false;
-              if (t.pages[shard] > 0) {
-                if (lane_id() == 0)
-                  t.in_route[shard] = 1;
-                ++routed;
-              }
-              return true;
-            });
-}
-
-/// Fills `t.in_route`; `t.pages` is there. Ends with a barrier.
-__device__ void decide_route(const select_shape& s, const block_row& r, route_storage& t) {
-  const select_route& route = s.x.route;
-  const bool known = route.kind == route_kind::mass
-                     || (route.experts > 0
-                         && (route.gate_known == nullptr || route.gate_known[r.row] != 0));
-  for (std::uint32_t i = threadIdx.x; i < route.shards; i += tuning.threads) {
-    t.in_route[i] = known ? 0 : 1;
-    unsigned long long share = 0;
-    if (route.kind == route_kind::mass)
-      for (std::uint32_t h = 0; h < s.x.dims.kv_heads; ++h)
-        share += s.shard_shares[(std::size_t{r.row} * s.x.dims.kv_heads + h) * route.shards + i];
-    t.share[i] = share;
-  }
-  __syncthreads();
-  if (known && warp_id() == 0) {
-    if (route.kind == route_kind::mass)
-      route_by_mass(s.x, t);
-    else
-      route_by_gate(s.x, r.row, t);
-  }
-  __syncthreads();
-}
+using namespace select_detail;
 
 /// A block adds up the shares of each shard's old pages, for the query heads of one KV head.
-__global__ void __launch_bounds__(tuning.threads)
+__global__ void __launch_bounds__(tuning.threads, tuning.blocks)
     shard_kernel(const __grid_constant__ select_shape s) {
   __shared__ unsigned long long sums[most_shards];
   __shared__ share_storage<tuning.threads> t;
@@ -205,14 +34,13 @@ __global__ void __launch_bounds__(tuning.threads)
   const float* scores =
       x.route.mass_scores + r.s.page_lse_offset
       + (std::size_t{blockIdx.y} * x.dims.query_heads + blockIdx.x * x.dims.group()) * stride;
-  for_shares<tuning.threads>(
-      scores, x.dims.group(), static_cast<float>(x.dims.query_heads), stride, old, t,
-      [&](std::uint32_t i, float share) {
-        const page_view page = r.s.settled[i];
-        if (is_kept(page) && page.shard.value < x.route.shards)
-          atomicAdd(&sums[page.shard.value],
-                    static_cast<unsigned long long>(share * 0x1p40F + 0.5F));
-      });
+  for_shares<tuning.threads>(scores, x.dims.group(), static_cast<float>(x.dims.query_heads), stride,
+                             old, t, [&](std::uint32_t i, float share) {
+                               const page_view page = r.s.settled[i];
+                               if (is_kept(page) && page.shard.value < x.route.shards)
+                                 atomicAdd(&sums[page.shard.value],
+                                           static_cast<unsigned long long>(share * 0x1p40F + 0.5F));
+                             });
   __syncthreads();
   unsigned long long* out =
       s.shard_shares + (std::size_t{r.row} * x.dims.kv_heads + blockIdx.x) * x.route.shards;
@@ -226,30 +54,30 @@ struct select_storage {
   top_storage<tuning.threads> top;
   share_storage<tuning.threads> shares;
   count_storage counts[2];
-  route_storage route;
 };
 
 /// Marks kept old pages with their shard + 1, others with 0, and counts the pages of the shards.
 /// Returns the number of old pages and of kept ones among them.
-__device__ uint2 mark_pages(const select_launch& x, const block_row& r, std::uint32_t* keys,
-                            select_storage& t) {
+__device__ __forceinline__ uint2 mark_pages(const select_launch& x, const block_row& r,
+                                            std::uint32_t* keys, route_storage& route,
+                                            select_storage& t) {
   const bool routes = x.route.kind != route_kind::all;
   if (routes) {
     for (std::uint32_t i = threadIdx.x; i < x.route.shards; i += tuning.threads)
-      t.route.pages[i] = 0;
+      route.pages[i] = 0;
     __syncthreads();
   }
   block_counts n{0, 0, 0};
 #pragma unroll 4
   for (std::uint32_t i = threadIdx.x; i < r.s.settled_count; i += tuning.threads) {
-    const page_view page = r.s.settled[i];
+    const page_view page = *in_global(r.s.settled + i);
     const bool old = is_old(page, x.window, r.position);
     const bool counts = old && is_kept(page);
     keys[i] = counts ? page.shard.value + 1 : 0;
     n.sum += old ? 1 : 0;
     n.low += counts ? 1 : 0;
     if (routes && counts && page.shard.value < x.route.shards)
-      atomicAdd(&t.route.pages[page.shard.value], 1);
+      atomicAdd(&route.pages[page.shard.value], 1);
   }
   n = count_block<true>(n, t.counts[0]);
   return {n.sum, n.low};
@@ -257,15 +85,16 @@ __device__ uint2 mark_pages(const select_launch& x, const block_row& r, std::uin
 
 /// Turns marks into keys that order as the shares do. Returns how many pages may be taken, and the
 /// smallest and largest of their keys.
-__device__ block_counts make_keys(const select_shape& s, const block_row& r, std::uint32_t old,
-                                  std::uint32_t* keys, select_storage& t) {
+__device__ __forceinline__ block_counts make_keys(const select_shape& s, const block_row& r,
+                                                  std::uint32_t old, std::uint32_t* keys,
+                                                  const route_storage& route, select_storage& t) {
   const select_launch& x = s.x;
   block_counts n{0, 0xFFFFFFFFU, 0};
   const auto set = [&](std::uint32_t i, float share) {
     const std::uint32_t mark = keys[i];
     const bool may = mark > 0
                      && (x.route.kind == route_kind::all
-                         || (mark <= x.route.shards && t.route.in_route[mark - 1] != 0));
+                         || (mark <= x.route.shards && route.in_route[mark - 1] != 0));
     const std::uint32_t key = may ? 1 + __float_as_uint(share) : 0; // no share is negative
     keys[i] = key;
     n.sum += may ? 1 : 0;
@@ -281,34 +110,39 @@ __device__ block_counts make_keys(const select_shape& s, const block_row& r, std
     const float* scores =
         x.scores + r.s.page_lse_offset
         + (std::size_t{blockIdx.y} * x.dims.query_heads + blockIdx.x * heads) * stride;
-    for_shares<tuning.threads>(scores, heads, static_cast<float>(heads), stride, old, t.shares, set);
+    for_shares<tuning.threads>(scores, heads, static_cast<float>(heads), stride, old, t.shares,
+                               set);
   }
   return count_block<false>(n, t.counts[1]);
 }
 
-__global__ void __launch_bounds__(tuning.threads)
+/// `SharedKeys`: keys lie in shared memory, behind what a route needs; else in the workspace.
+template <bool SharedKeys>
+__global__ void __launch_bounds__(tuning.threads, tuning.blocks)
     select_kernel(const __grid_constant__ select_shape s) {
   extern __shared__ __align__(16) std::byte shared[];
   __shared__ select_storage t;
   const select_launch& x = s.x;
   const block_row r = row_of(x.sequences);
   const std::size_t list = std::size_t{r.row} * x.scopes + blockIdx.x;
-  std::uint32_t* const keys = s.global_keys == nullptr
-                                  ? reinterpret_cast<std::uint32_t*>(shared)
-                                  : s.global_keys + list * x.bounds.pages;
+  auto& route = *reinterpret_cast<route_storage*>(shared);
+  std::uint32_t* keys = reinterpret_cast<std::uint32_t*>(
+      shared + (x.route.kind == route_kind::all ? 0 : sizeof(route_storage)));
+  if constexpr (!SharedKeys)
+    keys = in_global(s.global_keys + list * x.bounds.pages);
   // The page table was there before the scores were begun; a workspace may still be in use.
   uint2 old_kept{0, 0};
-  if (r.valid && s.global_keys == nullptr)
-    old_kept = mark_pages(x, r, keys, t);
+  if (r.valid && SharedKeys)
+    old_kept = mark_pages(x, r, keys, route, t);
   wait_for_previous_kernel();
   let_next_kernel_start();
   if (!r.valid)
     return;
-  if (s.global_keys != nullptr)
-    old_kept = mark_pages(x, r, keys, t);
+  if (!SharedKeys)
+    old_kept = mark_pages(x, r, keys, route, t);
   if (x.route.kind != route_kind::all)
-    decide_route(s, r, t.route);
-  const block_counts may = make_keys(s, r, old_kept.x, keys, t);
+    decide_route(s, r, route);
+  const block_counts may = make_keys(s, r, old_kept.x, keys, route, t);
   const std::uint32_t budget = x.scores == nullptr ? may.sum : pages_to_read(x.budget, old_kept.y);
   const std::uint32_t wanted = min(min(budget, may.sum), x.capacity);
   key_cut cut;
@@ -365,7 +199,10 @@ result<void> launch_chained(void (*kernel)(Args), const char* name, dim3 grid, u
   int device = 0, major = 0;
   PIKV_CUDA_TRY(cudaGetDevice(&device));
   PIKV_CUDA_TRY(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  if (shared > 32 * 1024)
+  // As for the scores: multiprocessors that are set up otherwise would have to be idle first.
+  PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                     cudaSharedmemCarveoutMaxShared));
+  if (shared > 0)
     PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                        static_cast<int>(shared)));
   cudaLaunchAttribute early{};
@@ -417,22 +254,25 @@ result<void> select(const select_launch& x, CUstream_st* stream) {
   if (x.route.kind == route_kind::mass) {
     s.shard_shares = reinterpret_cast<unsigned long long*>(x.workspace);
     const dim3 grid(x.dims.kv_heads, x.bounds.rows, x.bounds.sequences);
-    if (auto ok = launch_chained(shard_kernel, "launch of route", grid, tuning.threads, 0, s, stream);
+    if (auto ok =
+            launch_chained(shard_kernel, "launch of route", grid, tuning.threads, 0, s, stream);
         !ok)
       return ok;
   }
   if (!keys_fit(x))
     s.global_keys = reinterpret_cast<std::uint32_t*>(x.workspace + route_bytes(x));
-  const std::size_t shared = keys_fit(x) ? x.bounds.pages * sizeof(std::uint32_t) : 0;
+  const std::size_t shared = (x.route.kind == route_kind::all ? 0 : sizeof(route_storage))
+                             + (keys_fit(x) ? x.bounds.pages * sizeof(std::uint32_t) : 0);
   const dim3 grid(x.scopes, x.bounds.rows, x.bounds.sequences);
-  return launch_chained(select_kernel, "launch of select", grid, tuning.threads, shared, s,
-                        stream);
+  return launch_chained(keys_fit(x) ? select_kernel<true> : select_kernel<false>,
+                        "launch of select", grid, tuning.threads, shared, s, stream);
 }
 
 result<void> compact(const compact_launch& x, CUstream_st* stream) {
   if (x.lists_count == 0)
     return {};
-  return launch_chained(compact_kernel, "launch of compact", dim3(x.lists_count), 256, 0, x, stream);
+  return launch_chained(compact_kernel, "launch of compact", dim3(x.lists_count), 256, 0, x,
+                        stream);
 }
 
 } // namespace pikv::gpu::cuda

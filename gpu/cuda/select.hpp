@@ -40,9 +40,9 @@ struct select_launch {
   cache_dims dims;
   const attend_sequence* sequences = nullptr; ///< device `[bounds.sequences]`
   settled_bounds bounds;
-  std::uint32_t rows = 0;        ///< of the batch
-  std::uint32_t window = 0;      ///< tokens that a row reads in any case
-  std::uint32_t scopes = 1;      ///< 1: all heads read the same pages; kv_heads: each its own
+  std::uint32_t rows = 0;   ///< of the batch
+  std::uint32_t window = 0; ///< tokens that a row reads in any case
+  std::uint32_t scopes = 1; ///< 1: all heads read the same pages; kv_heads: each its own
   select_route route;
   const float* scores = nullptr; ///< device, from `score`; null: every old page of the route
   select_budget budget;          ///< with `scores`

@@ -31,6 +31,15 @@ __device__ __forceinline__ float clean_score(float x) {
   return x >= -FLT_MAX ? fminf(x, FLT_MAX) : no_score;
 }
 
+/// exp(x - top), and 0 where that is no longer a normal float or nothing has a score. Good to 1e-5
+/// of itself at the far end.
+__device__ __forceinline__ float exp_below(float x, float top) {
+  const float gap = x - top;
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(gap * 1.44269504F));
+  return gap >= -87.0F ? y : 0.0F;
+}
+
 /// Largest score and sum of exp(score - largest) of one head.
 struct head_stats {
   float top, sum;
@@ -40,14 +49,16 @@ __device__ __forceinline__ void add_stats(head_stats& x, float top, float sum) {
   if (top == no_score)
     return;
   const float high = fmaxf(x.top, top);
-  x.sum = (x.top == no_score ? 0.0F : x.sum * expf(x.top - high)) + sum * expf(top - high);
+  x.sum = (x.top == no_score ? 0.0F : x.sum * exp_below(x.top, high)) + sum * exp_below(top, high);
   x.top = high;
 }
 
+inline constexpr int most_heads_at_once = 4;
+
 template <int Threads>
 struct share_storage {
-  unsigned top[4][Threads / 32];
-  float sum[4][Threads / 32];
+  unsigned top[most_heads_at_once][Threads / 32];
+  float sum[most_heads_at_once][Threads / 32];
   head_stats partial[most_query_heads];
   float2 stats[most_query_heads]; ///< largest score, 1 / (sum * divisor)
 };
@@ -61,32 +72,25 @@ __device__ __forceinline__ float from_ordered(unsigned x) {
   return __uint_as_float((x & 0x80000000U) != 0 ? x & 0x7FFFFFFFU : ~x);
 }
 
-/// exp(x - top), and 0 where that is no longer a normal float or nothing has a score.
-__device__ __forceinline__ float exp_below(float x, float top) {
-  const float gap = x - top;
-  return gap >= -87.0F ? expf(gap) : 0.0F;
-}
-
-/// Up to Threads * Items pages: every score is read once and stays in registers, four heads at a
+/// Up to Threads * Items pages: every score is read once and stays in registers, `Heads` heads at a
 /// time.
-template <int Threads, int Items, class F>
-__device__ __forceinline__ void shares_in_registers(const float* scores, std::uint32_t heads,
-                                                    float divisor, std::size_t stride,
-                                                    std::uint32_t pages, share_storage<Threads>& t,
-                                                    F f) {
+template <int Threads, int Items, int Heads, class F>
+__device__ __forceinline__ void
+shares_in_registers(const float* scores, std::uint32_t heads, float divisor, std::size_t stride,
+                    std::uint32_t pages, share_storage<Threads>& t, F f) {
   constexpr std::uint32_t warps = Threads / 32;
   float share[Items] = {};
-  for (std::uint32_t first = 0; first < heads; first += 4) {
-    float x[4][Items];
+  for (std::uint32_t first = 0; first < heads; first += Heads) {
+    float x[Heads][Items];
 #pragma unroll
-    for (int h = 0; h < 4; ++h)
+    for (int h = 0; h < Heads; ++h)
 #pragma unroll
       for (int j = 0; j < Items; ++j) {
         const std::uint32_t p = threadIdx.x + j * Threads;
         x[h][j] = first + h < heads && p < pages ? scores[(first + h) * stride + p] : no_score;
       }
 #pragma unroll
-    for (int h = 0; h < 4; ++h) {
+    for (int h = 0; h < Heads; ++h) {
       float top = no_score;
 #pragma unroll
       for (int j = 0; j < Items; ++j) {
@@ -99,7 +103,7 @@ __device__ __forceinline__ void shares_in_registers(const float* scores, std::ui
     }
     __syncthreads();
 #pragma unroll
-    for (int h = 0; h < 4; ++h) {
+    for (int h = 0; h < Heads; ++h) {
       const unsigned mine = lane_id() < warps ? t.top[h][lane_id()] : 0;
       const float top = from_ordered(__reduce_max_sync(whole_warp, mine));
       float sum = 0;
@@ -114,9 +118,9 @@ __device__ __forceinline__ void shares_in_registers(const float* scores, std::ui
     }
     __syncthreads();
 #pragma unroll
-    for (int h = 0; h < 4; ++h) {
+    for (int h = 0; h < Heads; ++h) {
       const float sum = warp_sum(lane_id() < warps ? t.sum[h][lane_id()] : 0.0F);
-      const float factor = sum > 0 ? 1.0F / (sum * divisor) : 0.0F;
+      const float factor = sum > 0 ? __fdividef(1.0F, sum * divisor) : 0.0F;
 #pragma unroll
       for (int j = 0; j < Items; ++j)
         share[j] = fmaf(x[h][j], factor, share[j]);
@@ -154,7 +158,7 @@ __device__ void shares_in_passes(const float* scores, std::uint32_t heads, float
         continue;
 #pragma unroll
       for (int j = 0; j < at_once; ++j)
-        sum += expf(x[j] - top);
+        sum += exp_below(x[j], top);
       add_stats(mine, top, sum);
     }
 #pragma unroll
@@ -178,7 +182,8 @@ __device__ void shares_in_passes(const float* scores, std::uint32_t heads, float
     float share = 0;
 #pragma unroll 4
     for (std::uint32_t h = 0; h < heads; ++h)
-      share = fmaf(exp_below(clean_score(scores[h * stride + i]), t.stats[h].x), t.stats[h].y, share);
+      share =
+          fmaf(exp_below(clean_score(scores[h * stride + i]), t.stats[h].x), t.stats[h].y, share);
     f(i, share);
   }
 }
@@ -188,11 +193,12 @@ __device__ void shares_in_passes(const float* scores, std::uint32_t heads, float
 /// shares. All threads of the block call; each page goes to one of them.
 template <int Threads, class F>
 __device__ void for_shares(const float* scores, std::uint32_t heads, float divisor,
-                           std::size_t stride, std::uint32_t pages, share_storage<Threads>& t, F f) {
+                           std::size_t stride, std::uint32_t pages, share_storage<Threads>& t,
+                           F f) {
   if (pages <= Threads * 4)
-    shares_in_registers<Threads, 4>(scores, heads, divisor, stride, pages, t, f);
+    shares_in_registers<Threads, 4, 4>(scores, heads, divisor, stride, pages, t, f);
   else if (pages <= Threads * 16)
-    shares_in_registers<Threads, 16>(scores, heads, divisor, stride, pages, t, f);
+    shares_in_registers<Threads, 16, 1>(scores, heads, divisor, stride, pages, t, f);
   else
     shares_in_passes(scores, heads, divisor, stride, pages, t, f);
 }

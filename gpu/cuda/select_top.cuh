@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The largest of many keys, in order of their index, by one block: a radix search for the cut, then
-/// an ordered compaction. Key 0 is never taken; among keys at the cut the lower index goes first.
+/// The largest of many keys, in order of their index, by one block: a radix search for the cut,
+/// then an ordered compaction. Key 0 is never taken; among keys at the cut the lower index goes
+/// first.
 #pragma once
 
 #include <pikv/gpu/cuda/codec_numeric.cuh>
@@ -20,6 +21,7 @@ struct top_storage {
   bool whole; ///< the bin that was reached is taken as a whole
   /// By warp: keys above the cut in the low half, keys at the cut in the high half.
   alignas(16) std::uint32_t counts[2][Threads / 32];
+  alignas(8) std::uint32_t rounds[4][Threads / 32]; ///< likewise, of all rounds of a short list
 };
 
 /// Reaches the bin that holds the key with `left` keys above or equal to it. The first warp works.
@@ -92,10 +94,56 @@ __device__ key_cut find_cut(const std::uint32_t* keys, std::uint32_t count, std:
   return {base + s.prefix, s.left};
 }
 
+/// take_above for up to 4 * Threads keys: the rounds are counted at once, with one barrier.
+template <int Threads>
+__device__ __forceinline__ std::uint32_t
+take_above_short(const std::uint32_t* keys, std::uint32_t count, key_cut cut, std::uint32_t* out,
+                 top_storage<Threads>& s) {
+  constexpr std::uint32_t warps = Threads / 32, rounds = 4;
+  static_assert(rounds * warps == 2 * warp_lanes);
+  std::uint32_t key[rounds];
+  unsigned above[rounds], equal[rounds];
+#pragma unroll
+  for (std::uint32_t j = 0; j < rounds; ++j) {
+    const std::uint32_t i = j * Threads + threadIdx.x;
+    key[j] = i < count ? keys[i] : 0;
+    above[j] = __ballot_sync(whole_warp, key[j] > cut.key);
+    equal[j] = __ballot_sync(whole_warp, key[j] == cut.key && key[j] != 0 && cut.ties > 0);
+    if (lane_id() == 0)
+      s.rounds[j][warp_id()] = __popc(above[j]) | __popc(equal[j]) << 16;
+  }
+  __syncthreads();
+  const uint2 n = reinterpret_cast<const uint2*>(s.rounds)[lane_id()]; // two entries a lane
+  std::uint32_t through = n.x + n.y;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const std::uint32_t x = __shfl_up_sync(whole_warp, through, step);
+    through += lane_id() >= static_cast<std::uint32_t>(step) ? x : 0;
+  }
+  const unsigned lower_lanes = (1U << lane_id()) - 1;
+#pragma unroll
+  for (std::uint32_t j = 0; j < rounds; ++j) {
+    const int entry = static_cast<int>(j * warps + warp_id());
+    const std::uint32_t mine =
+        warp_id() % 2 == 0 ? n.x + n.y : n.y; // from the entry to its pair's end
+    const std::uint32_t before =
+        __shfl_sync(whole_warp, through, entry / 2) - __shfl_sync(whole_warp, mine, entry / 2);
+    const std::uint32_t a = (before & 0xFFFF) + __popc(above[j] & lower_lanes);
+    const std::uint32_t e = (before >> 16) + __popc(equal[j] & lower_lanes);
+    const bool is_equal = (equal[j] >> lane_id() & 1) != 0;
+    if (key[j] > cut.key || (is_equal && e < cut.ties))
+      out[a + min(e, cut.ties)] = j * Threads + threadIdx.x;
+  }
+  const std::uint32_t all = __shfl_sync(whole_warp, through, 31);
+  return (all & 0xFFFF) + min(all >> 16, cut.ties);
+}
+
 /// Writes the indices of the taken keys in ascending order; returns their number.
 template <int Threads>
 __device__ std::uint32_t take_above(const std::uint32_t* keys, std::uint32_t count, key_cut cut,
                                     std::uint32_t* out, top_storage<Threads>& s) {
+  if (count <= 4 * Threads)
+    return take_above_short(keys, count, cut, out, s);
   constexpr std::uint32_t warps = Threads / 32;
   std::uint32_t above_before = 0, equal_before = 0;
   const unsigned lower_lanes = (1U << lane_id()) - 1;

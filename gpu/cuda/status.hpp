@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// CUDA status codes as PiKV errors. Needs the CUDA headers: for .cu files and CUDA-only .cpp files.
+/// CUDA status codes as PiKV errors. Needs the CUDA headers: for .cu files and CUDA-only .cpp
+/// files.
 #pragma once
 
 #include <string>

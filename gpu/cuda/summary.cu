@@ -10,11 +10,12 @@
 namespace pikv::gpu::cuda {
 namespace {
 
-/// One block a page; each warp takes a head at a time.
+/// One block a page; each warp takes a head at a time. Chosen on an H200 with 4,096 pages of 16 x 8
+/// x 128 in f16: 44 us (eight tokens a lane: 48, with 8 stretches at once: 52).
 struct summary_tuning {
   int threads = 256;
-  int batch = 4; ///< tiles of 256 values that a warp loads before it uses the first
-  int blocks = 3; ///< resident blocks that registers must allow
+  int batch = 2;  ///< stretches of K that a warp loads before it uses the first
+  int blocks = 4; ///< resident blocks that registers must allow
 };
 constexpr summary_tuning tuning{};
 constexpr std::uint32_t warps = tuning.threads / 32;
@@ -26,6 +27,7 @@ struct summary_shape {
   std::uint32_t k_group_log2 = 0;
 };
 
+template <std::uint32_t Eights>
 __global__ void __launch_bounds__(tuning.threads, tuning.blocks)
     summarise_kernel(const __grid_constant__ summary_shape s, const page_view* __restrict__ pages,
                      std::byte* const* out) {
@@ -37,11 +39,14 @@ __global__ void __launch_bounds__(tuning.threads, tuning.blocks)
   with_form(page.stored, [&](auto stored) {
     constexpr form f = decltype(stored)::value;
     const head_offsets& at = s.offsets.of[static_cast<int>(f)];
-    for (std::uint32_t head = warp_id() / share; head < s.dims.kv_heads; head += warps / share)
-      summarise_tiles<f, f == form::f32 ? tuning.batch / 2 : tuning.batch>(
+    for (std::uint32_t head = warp_id() / share; head < s.dims.kv_heads; head += warps / share) {
+      if (head + warps / share < s.dims.kv_heads)
+        prefetch_warp(page.data + std::size_t{head + warps / share} * at.bytes, at.v);
+      summarise_tiles<f, Eights, f == form::f32 ? 1 : tuning.batch>(
           coded_at(page.data + std::size_t{head} * at.bytes, at, s.k_group_log2, true), s.dims,
           page.tokens, warp_id() % share, share,
           {out[blockIdx.x] + head * s.layout.head_bytes, s.layout});
+    }
   });
 }
 
@@ -55,7 +60,10 @@ result<void> summarise(const summarise_launch& x, CUstream_st* stream) {
   const std::uint32_t k_group = layout_of(x.dims, form::int8).k_group;
   const summary_shape s{x.dims, offsets_of(x.dims), summary_layout_of(x.dims, x.parts),
                         static_cast<std::uint32_t>(std::countr_zero(k_group))};
-  summarise_kernel<<<x.count, tuning.threads, 0, stream>>>(s, x.pages, x.out);
+  with_lanes(x.dims.page_tokens, [&](auto lanes) {
+    summarise_kernel<decltype(lanes)::value>
+        <<<x.count, tuning.threads, 0, stream>>>(s, x.pages, x.out);
+  });
   return check_launch("summarise");
 }
 

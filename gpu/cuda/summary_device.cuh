@@ -35,7 +35,7 @@ struct channel_sums {
   __device__ __forceinline__ void put(float inverse, std::uint32_t channel,
                                       const summary_target& to) const {
     const auto write = [&](std::size_t offset, __half v) {
-      reinterpret_cast<__half*>(to.head + offset)[channel] = v;
+      in_global(reinterpret_cast<__half*>(to.head + offset))[channel] = v;
     };
     const auto clamped = [](float v) {
       return __float2half_rn(fminf(fmaxf(v, -largest_f16), largest_f16));
@@ -52,31 +52,36 @@ struct channel_sums {
   }
 };
 
-/// Summarises a channel from eight tokens a lane, of which the first `n` are filled. All lanes of
-/// the warp call.
-template <bool Full>
-__device__ __forceinline__ void summarise_channel(const float (&x)[8], std::uint32_t n,
-                                                  std::uint32_t lanes, float inverse,
-                                                  std::uint32_t channel, const summary_target& to) {
-  const std::uint32_t part = lane_id() & (lanes - 1);
-  channel_sums s(lanes == 1 ? x[0]
-                            : __shfl_sync(whole_warp, x[0], static_cast<int>(lane_id() - part)));
-  const bool moments = (to.layout.parts & summary_mean_var) != 0;
-  const bool range = (to.layout.parts & summary_min_max) != 0;
-  if (moments)
+/// Summarises a channel from 8 * Vectors tokens a lane; `Lanes` neighbouring lanes hold the
+/// channel. All lanes of the warp call. `n`: filled ones among the lane's tokens, the first ones.
+template <std::uint32_t Lanes, int Vectors>
+__device__ __forceinline__ void summarise_channel(float (&x)[Vectors][8], std::uint32_t n,
+                                                  float inverse, std::uint32_t channel,
+                                                  const summary_target& to) {
+  constexpr std::uint32_t values = 8 * Vectors;
+  const std::uint32_t part = lane_id() & (Lanes - 1);
+  channel_sums s(Lanes == 1 ? x[0][0]
+                            : __shfl_sync(whole_warp, x[0][0], static_cast<int>(lane_id() - part)));
+  if (n < values)
 #pragma unroll
-    for (int i = 0; i < 8; ++i)
-      s.add_moments(Full || i < n ? x[i] : s.first);
-  if (range)
+    for (std::uint32_t i = 0; i < values; ++i)
+      x[i / 8][i % 8] = i < n ? x[i / 8][i % 8] : s.first;
+  if ((to.layout.parts & summary_mean_var) != 0) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i)
-      s.add_range(Full || i < n ? x[i] : s.first);
-  for (std::uint32_t step = 1; step < lanes; step *= 2) {
-    if (moments) {
+    for (std::uint32_t i = 0; i < values; ++i)
+      s.add_moments(x[i / 8][i % 8]);
+#pragma unroll
+    for (std::uint32_t step = 1; step < Lanes; step *= 2) {
       s.sum += __shfl_xor_sync(whole_warp, s.sum, step);
       s.squares += __shfl_xor_sync(whole_warp, s.squares, step);
     }
-    if (range) {
+  }
+  if ((to.layout.parts & summary_min_max) != 0) {
+#pragma unroll
+    for (std::uint32_t i = 0; i < values; ++i)
+      s.add_range(x[i / 8][i % 8]);
+#pragma unroll
+    for (std::uint32_t step = 1; step < Lanes; step *= 2) {
       s.low = fminf(s.low, __shfl_xor_sync(whole_warp, s.low, step));
       s.high = fmaxf(s.high, __shfl_xor_sync(whole_warp, s.high, step));
     }
@@ -85,35 +90,50 @@ __device__ __forceinline__ void summarise_channel(const float (&x)[8], std::uint
     s.put(inverse, channel, to);
 }
 
-/// Summarises tiles `first_tile, first_tile + step, ...` of one head's K, `Batch` at a time; the
-/// whole warp calls.
-template <form Stored, int Batch>
+/// Summarises every `step`-th stretch of one head's K from `first` on, `Batch` at a time; the whole
+/// warp calls. A stretch is what a warp loads at once: a page of 8 tokens takes 8 a lane, longer
+/// pages 16. `Eights`: page_tokens / 8.
+template <form Stored, std::uint32_t Eights, int Batch>
 __device__ __forceinline__ void summarise_tiles(const coded_part& k, const cache_dims& dims,
-                                                std::uint32_t tokens, std::uint32_t first_tile,
+                                                std::uint32_t tokens, std::uint32_t first,
                                                 std::uint32_t step, const summary_target& to) {
-  const std::uint32_t tiles = dims.head_dim * dims.page_tokens / tile_values;
-  const std::uint32_t lanes = dims.page_tokens / lane_values; // of a channel
-  const std::uint32_t shift = __ffs(static_cast<int>(lanes)) - 1;
-  const std::uint32_t begin = (lane_id() & (lanes - 1)) * lane_values;
-  const std::uint32_t n = tokens > begin ? min(tokens - begin, lane_values) : 0;
+  constexpr int vectors = Eights == 1 ? 1 : 2;
+  constexpr std::uint32_t lanes = Eights / vectors; // of a channel
+  constexpr std::uint32_t values = lane_values * vectors;
+  const std::uint32_t tiles = dims.head_dim * lanes / warp_lanes;
+  const std::uint32_t begin = (lane_id() & (lanes - 1)) * values;
+  const std::uint32_t n = tokens > begin ? min(tokens - begin, values) : 0;
   const float inverse = 1.0F / static_cast<float>(tokens);
-  for (std::uint32_t tile = first_tile; tile < tiles; tile += Batch * step) {
-    fetched8<Stored> x[Batch];
+  for (std::uint32_t tile = first; tile < tiles; tile += Batch * step) {
+    fetched8<Stored> x[Batch][vectors];
 #pragma unroll
     for (int j = 0; j < Batch; ++j)
-      if (tile + j * step < tiles)
-        x[j] = fetch8<Stored>(k, (tile + j * step) * tile_values + lane_id() * lane_values);
+#pragma unroll
+      for (int v = 0; v < vectors; ++v)
+        if (tile + j * step < tiles)
+          x[j][v] = fetch8<Stored>(k, ((tile + j * step) * warp_lanes + lane_id()) * values
+                                          + v * lane_values);
 #pragma unroll
     for (int j = 0; j < Batch; ++j)
       if (tile + j * step < tiles) {
-        float y[8];
-        widen<Stored>(x[j], y);
-        const std::uint32_t channel = ((tile + j * step) * warp_lanes + lane_id()) >> shift;
-        if (tokens == dims.page_tokens)
-          summarise_channel<true>(y, n, lanes, inverse, channel, to);
-        else
-          summarise_channel<false>(y, n, lanes, inverse, channel, to);
+        float y[vectors][8];
+#pragma unroll
+        for (int v = 0; v < vectors; ++v)
+          widen<Stored>(x[j][v], y[v]);
+        summarise_channel<lanes, vectors>(y, n, inverse,
+                                          ((tile + j * step) * warp_lanes + lane_id()) / lanes, to);
       }
+  }
+}
+
+/// `f` with page_tokens / 8 as a constant, on the host or the device.
+template <class F>
+__host__ __device__ __forceinline__ decltype(auto) with_lanes(std::uint32_t page_tokens, F&& f) {
+  switch (page_tokens) {
+  case 8: return f(std::integral_constant<std::uint32_t, 1>{});
+  case 16: return f(std::integral_constant<std::uint32_t, 2>{});
+  case 32: return f(std::integral_constant<std::uint32_t, 4>{});
+  default: return f(std::integral_constant<std::uint32_t, 8>{});
   }
 }
 

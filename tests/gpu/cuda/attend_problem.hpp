@@ -48,7 +48,9 @@ public:
       cudaFree(data_);
   }
   template <class T = std::byte>
-  T* as() const { return static_cast<T*>(data_); }
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
 
 private:
   void* data_ = nullptr;
@@ -174,6 +176,7 @@ struct attend_problem {
         }
         row_sequence.push_back(static_cast<std::uint32_t>(&s - sequences.data()));
       }
+    pages.push_back(0); // so that the array is never empty
     selection = {options.scopes, offsets, pages, always};
     args.selection = &selection;
   }
@@ -186,8 +189,8 @@ struct attend_problem {
   const gpu::page_view* upload_pages(std::vector<gpu::page_view> views) {
     for (gpu::page_view& v : views)
       if (v.data != nullptr)
-        v.data = keep<std::byte>(
-            {v.data, gpu::layout_of(dims, v.stored).page_bytes, options.mapped});
+        v.data =
+            keep<std::byte>({v.data, gpu::layout_of(dims, v.stored).page_bytes, options.mapped});
     return keep<const gpu::page_view>(to_device(views));
   }
 
@@ -215,7 +218,6 @@ struct attend_problem {
       launch.page_lse = keep<float>(to_device(page_lse));
     if (options.scopes > 0) {
       launch.selected = true;
-      pages.push_back(0); // so that the array is never empty
       launch.selection = {options.scopes, keep<std::uint32_t>(to_device(offsets)),
                           keep<std::uint32_t>(to_device(pages)),
                           keep<std::uint32_t>(to_device(always)),

@@ -52,9 +52,9 @@ void expect_row(const attend_problem& p, std::size_t s, std::size_t r, std::size
   ASSERT_LE(std::sqrt(error), tolerance * std::sqrt(norm)) << "row " << row << " head " << h;
   expect_near_log(p.lse[row * p.dims.query_heads + h], want.lse, tolerance, "lse");
   for (std::size_t i = 0; p.options.page_lse && i < seq.settled.size(); ++i)
-    expect_near_log(p.page_lse[p.page_lse_offsets[s]
-                               + (r * p.dims.query_heads + h) * seq.settled.size() + i],
-                    want.page_lse[i], tolerance, "page lse");
+    expect_near_log(
+        p.page_lse[p.page_lse_offsets[s] + (r * p.dims.query_heads + h) * seq.settled.size() + i],
+        want.page_lse[i], tolerance, "page lse");
 }
 
 void expect_matches_reference(const attend_problem& p) {
@@ -70,7 +70,7 @@ void expect_matches_reference(const attend_problem& p) {
 void check(const attend_options& o, std::uint64_t seed) {
   SCOPED_TRACE("seed " + std::to_string(seed) + " dim " + std::to_string(o.head_dim) + " page "
                + std::to_string(o.page_tokens) + " group " + std::to_string(o.group) + " form "
-               + std::string(to_string(o.forms[0])));
+               + std::string(to_string(o.forms[0])) + " scopes " + std::to_string(o.scopes));
   attend_problem p(o, seed);
   p.run();
   expect_matches_reference(p);
@@ -97,7 +97,10 @@ TEST_F(cuda_attend, matches_float64_for_every_form_page_size_and_head_dim) {
 TEST_F(cuda_attend, matches_float64_for_every_group) {
   for (std::uint32_t group = 1; group <= 16; ++group)
     for (const form stored : {form::bf16, form::int8})
-      check({.forms = {stored}, .window_form = window_of(stored), .head_dim = 64, .kv_heads = 3,
+      check({.forms = {stored},
+             .window_form = window_of(stored),
+             .head_dim = 64,
+             .kv_heads = 3,
              .group = group},
             100 + group);
 }
@@ -105,27 +108,43 @@ TEST_F(cuda_attend, matches_float64_for_every_group) {
 TEST_F(cuda_attend, rows_read_causally) {
   for (const std::uint32_t group : {1U, 3U, 4U, 8U, 16U})
     for (std::uint64_t seed = 0; seed < 4; ++seed)
-      check({.forms = {form::f16}, .window_form = form::f16, .group = group, .max_rows = 16,
+      check({.forms = {form::f16},
+             .window_form = form::f16,
+             .group = group,
+             .max_rows = 16,
              .max_window = 4},
             200 + 10 * group + seed);
 }
 
 TEST_F(cuda_attend, long_lists_are_split_over_blocks_and_merged) {
   for (const std::uint32_t rows : {1U, 4U})
-    check({.forms = {form::f16}, .window_form = form::f16, .kv_heads = 1, .group = 2,
-           .sequences = 2, .min_pages = 1500, .max_pages = 2500, .max_rows = rows},
+    check({.forms = {form::f16},
+           .window_form = form::f16,
+           .kv_heads = 1,
+           .group = 2,
+           .sequences = 2,
+           .min_pages = 1500,
+           .max_pages = 2500,
+           .max_rows = rows},
           300 + rows);
 }
 
 TEST_F(cuda_attend, many_short_sequences_share_blocks) {
-  check({.forms = {form::f16}, .window_form = form::f16, .head_dim = 32, .sequences = 500,
-         .max_pages = 5, .max_rows = 2},
+  check({.forms = {form::f16},
+         .window_form = form::f16,
+         .head_dim = 32,
+         .sequences = 500,
+         .max_pages = 5,
+         .max_rows = 2},
         310);
 }
 
 TEST_F(cuda_attend, forms_may_be_mixed) {
   for (const std::uint32_t page_tokens : {8U, 16U, 32U, 64U})
-    check({.forms = stored_forms, .page_tokens = page_tokens, .min_pages = 10, .max_pages = 40,
+    check({.forms = stored_forms,
+           .page_tokens = page_tokens,
+           .min_pages = 10,
+           .max_pages = 40,
            .max_rows = 3},
           320 + page_tokens);
 }
@@ -134,8 +153,13 @@ TEST_F(cuda_attend, selection_reads_exactly_its_pages) {
   for (const std::uint32_t scopes : {1U, 4U})
     for (const form stored : {form::f16, form::int4})
       for (std::uint64_t seed = 0; seed < 3; ++seed)
-        check({.forms = {stored}, .window_form = form::f16, .head_dim = 64, .kv_heads = 4,
-               .max_pages = 60, .max_rows = 5, .scopes = scopes},
+        check({.forms = {stored},
+               .window_form = form::f16,
+               .head_dim = 64,
+               .kv_heads = 4,
+               .max_pages = 60,
+               .max_rows = 5,
+               .scopes = scopes},
               400 + seed);
 }
 
@@ -148,8 +172,13 @@ TEST_F(cuda_attend, page_lse_is_the_log_mass_of_each_page) {
   for (const std::uint32_t page_tokens : {8U, 16U, 32U, 64U})
     for (const std::uint32_t scopes : {0U, 1U, 2U})
       for (const form stored : {form::f16, form::fp8, form::int4})
-        check({.forms = {stored}, .window_form = form::f16, .head_dim = 64,
-               .page_tokens = page_tokens, .max_rows = 4, .scopes = scopes, .holes = true,
+        check({.forms = {stored},
+               .window_form = form::f16,
+               .head_dim = 64,
+               .page_tokens = page_tokens,
+               .max_rows = 4,
+               .scopes = scopes,
+               .holes = true,
                .page_lse = true},
               600 + page_tokens);
 }
@@ -288,8 +317,14 @@ TEST_F(cuda_attend, bf16_is_within_twice_a_plain_bf16_attention) {
 }
 
 TEST_F(cuda_attend, fp8_keeps_its_accuracy_over_131072_tokens) {
-  attend_problem p({.forms = {form::fp8}, .window_form = form::f16, .kv_heads = 1, .group = 1,
-                    .page_tokens = 64, .sequences = 1, .min_pages = 2048, .max_pages = 2048},
+  attend_problem p({.forms = {form::fp8},
+                    .window_form = form::f16,
+                    .kv_heads = 1,
+                    .group = 1,
+                    .page_tokens = 64,
+                    .sequences = 1,
+                    .min_pages = 2048,
+                    .max_pages = 2048},
                    770);
   p.run();
   expect_matches_reference(p);

@@ -26,15 +26,15 @@ TEST_F(cuda_audit, equals_the_hosts_for_any_shape) {
       full_lse.push_back(i % 11 == 5 ? -INFINITY : 3 * normal(rng));
       lse.push_back(i % 11 == 5 || i % 13 == 4 ? -INFINITY : full_lse[i] - std::abs(normal(rng)));
       for (std::size_t c = 0; c < dims.head_dim; ++c)
-        full_out.push_back(static_cast<float>(test::tensor_value(
-                               out.ref, i / dims.query_heads, i % dims.query_heads, c))
+        full_out.push_back(static_cast<float>(test::tensor_value(out.ref, i / dims.query_heads,
+                                                                 i % dims.query_heads, c))
                            + 0.1F * normal(rng));
     }
     double coverage = 0, error = 0;
     gpu::serial_executor exec;
-    gpu::host_kernels().audit({dims, rows, out.ref, lse.data(), full_out.data(), full_lse.data(),
-                               &coverage, &error},
-                              exec);
+    gpu::host_kernels().audit(
+        {dims, rows, out.ref, lse.data(), full_out.data(), full_lse.data(), &coverage, &error},
+        exec);
     const test::device_tensor device_out(out, n * dims.head_dim);
     const test::device_array<float> a(lse), b(full_out), c(full_lse);
     const test::device_array<double> results(2);
@@ -52,9 +52,9 @@ TEST_F(cuda_audit, equals_the_hosts_for_any_shape) {
 TEST_F(cuda_audit, nothing_to_compare_is_complete) {
   const test::device_array<double> results(2);
   const test::device_array<std::byte> workspace(gpu::cuda::audit_workspace_bytes());
-  ASSERT_TRUE(gpu::cuda::audit({{2, 1, 32, 16}, 0, {}, nullptr, nullptr, nullptr, results.data(),
-                                results.data() + 1},
-                               workspace.data(), nullptr));
+  ASSERT_TRUE(gpu::cuda::audit(
+      {{2, 1, 32, 16}, 0, {}, nullptr, nullptr, nullptr, results.data(), results.data() + 1},
+      workspace.data(), nullptr));
   test::synchronise();
   EXPECT_EQ(results.download()[0], 1.0);
   EXPECT_EQ(results.download()[1], 0.0);

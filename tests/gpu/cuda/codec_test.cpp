@@ -65,9 +65,9 @@ TEST_F(cuda_codec, encodes_as_the_host_does) {
         const auto got = encode_on_device(dims, raw, target, pages.views);
         const auto errors = pages.encode(dims, target);
         for (std::size_t i = 0; i < 5; ++i) {
-          SCOPED_TRACE(testing::Message() << "seed " << seed << " from " << to_string(raw)
-                                          << " dim " << dims.head_dim << " page "
-                                          << dims.page_tokens << " page " << i);
+          SCOPED_TRACE(testing::Message()
+                       << "seed " << seed << " from " << to_string(raw) << " dim " << dims.head_dim
+                       << " page " << dims.page_tokens << " page " << i);
           expect_same(dims, got.views[i], pages.views[i]);
           EXPECT_NEAR(got.errors[i].k_error, errors[i].k_error, 2e-3 * errors[i].k_error + 1e-9);
           EXPECT_NEAR(got.errors[i].v_error, errors[i].v_error, 2e-3 * errors[i].v_error + 1e-9);

@@ -33,7 +33,9 @@ protected:
   }
 };
 
-inline void expect_cuda(cudaError_t code) { ASSERT_EQ(code, cudaSuccess) << cudaGetErrorString(code); }
+inline void expect_cuda(cudaError_t code) {
+  ASSERT_EQ(code, cudaSuccess) << cudaGetErrorString(code);
+}
 
 /// Waits for the device; fails the test on an error of a kernel.
 inline void synchronise() { expect_cuda(cudaDeviceSynchronize()); }

@@ -39,9 +39,8 @@ void expect_as_host(std::uint64_t seed, std::uint32_t partials, dtype type) {
   gpu::host_kernels().merge({dims, rows, host_outs, host_lses, want.ref, want_lse.data()}, exec);
   const test::device_array<const float*> out_table(device_outs), lse_table(device_lses);
   const test::device_array<float> lse(n);
-  ASSERT_TRUE(gpu::cuda::merge({dims, rows, partials, out_table.data(), lse_table.data(), got.ref,
-                                lse.data()},
-                               nullptr));
+  ASSERT_TRUE(gpu::cuda::merge(
+      {dims, rows, partials, out_table.data(), lse_table.data(), got.ref, lse.data()}, nullptr));
   test::synchronise();
   const auto got_lse = lse.download();
   auto bytes = got.memory.download();

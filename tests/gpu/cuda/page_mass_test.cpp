@@ -14,8 +14,7 @@ TEST_F(cuda_page_mass, matches_float64_for_any_shape) {
   for (std::uint64_t seed = 0; seed < 12; ++seed) {
     std::mt19937_64 rng(seed);
     const std::uint32_t rows = test::between(rng, 1, seed < 8 ? 40 : 120),
-                        heads = test::between(rng, 1, 32),
-                        pages = test::between(rng, 1, 300);
+                        heads = test::between(rng, 1, 32), pages = test::between(rng, 1, 300);
     std::normal_distribution<float> normal(0, 4);
     std::vector<float> page_lse, lse;
     std::vector<double> want(pages, 0.0);
@@ -27,7 +26,8 @@ TEST_F(cuda_page_mass, matches_float64_for_any_shape) {
       }
       lse.push_back(r % 7 == 3 ? -INFINITY : static_cast<float>(std::log(sum + 0.5)));
       for (std::uint32_t p = 0; p < pages && r % 7 != 3; ++p)
-        want[p] += std::exp(static_cast<double>(page_lse[std::size_t{r} * pages + p]) - lse[r]) / heads;
+        want[p] +=
+            std::exp(static_cast<double>(page_lse[std::size_t{r} * pages + p]) - lse[r]) / heads;
     }
     const test::device_array<float> a(page_lse), b(lse), mass(pages);
     const gpu::page_mass_args args{rows, heads, pages, a.data(), b.data(), mass.data()};

@@ -80,9 +80,9 @@ void expect_as_host(std::uint64_t seed, const cache_dims& dims, score_kind kind,
   const test::device_tensor device_q(q, std::size_t{b.rows} * dims.query_heads * dims.head_dim);
   const test::device_array<float> out(b.floats + 1);
   const auto n = static_cast<std::uint32_t>(table.size());
-  const auto ok = gpu::cuda::score({dims, kind, scale, device_q.ref, sequences.data(),
-                                    {n, b.max_rows, b.max_pages}, out.data()},
-                                   nullptr);
+  const auto ok = gpu::cuda::score(
+      {dims, kind, scale, device_q.ref, sequences.data(), {n, b.max_rows, b.max_pages}, out.data()},
+      nullptr);
   ASSERT_TRUE(ok) << ok.error().what;
   test::synchronise();
   const auto got = out.download();
@@ -100,14 +100,16 @@ TEST_F(cuda_score, equals_the_hosts_for_any_shape) {
     std::mt19937_64 rng(seed);
     const cache_dims dims = test::random_dims(rng);
     const auto kind = seed % 2 == 0 ? score_kind::mass : score_kind::quest;
-    const std::uint8_t own = kind == score_kind::mass ? gpu::summary_mean_var : gpu::summary_min_max;
+    const std::uint8_t own =
+        kind == score_kind::mass ? gpu::summary_mean_var : gpu::summary_min_max;
     expect_as_host(seed, dims, kind, seed % 3 == 0 ? both_parts : own,
                    static_cast<dtype>(test::between(rng, 0, 2)), 70, 5);
   }
 }
 
 TEST_F(cuda_score, long_sequences_and_many_rows) {
-  expect_as_host(100, {32, 8, 128, 16}, score_kind::mass, gpu::summary_mean_var, dtype::bf16, 700, 1);
+  expect_as_host(100, {32, 8, 128, 16}, score_kind::mass, gpu::summary_mean_var, dtype::bf16, 700,
+                 1);
   expect_as_host(101, {8, 2, 128, 16}, score_kind::quest, both_parts, dtype::f16, 300, 40);
   expect_as_host(102, {8, 8, 64, 8}, score_kind::mass, both_parts, dtype::f32, 300, 17);
 }
@@ -127,9 +129,8 @@ TEST_F(cuda_score, a_page_without_the_summary_has_no_score) {
   const auto q = test::random_tensor(rng, dtype::f32, 1, 1, 32);
   const test::device_tensor device_q(q, 32);
   const test::device_array<float> out(1);
-  ASSERT_TRUE(gpu::cuda::score({dims, score_kind::mass, 1, device_q.ref, sequences.data(),
-                                {1, 1, 1}, out.data()},
-                               nullptr));
+  ASSERT_TRUE(gpu::cuda::score(
+      {dims, score_kind::mass, 1, device_q.ref, sequences.data(), {1, 1, 1}, out.data()}, nullptr));
   test::synchronise();
   EXPECT_EQ(out.download()[0], -INFINITY);
 }

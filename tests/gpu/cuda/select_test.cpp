@@ -48,7 +48,8 @@ float random_score(std::mt19937_64& rng, const options& o) {
 
 problem make_problem(const options& o, std::uint64_t seed) {
   std::mt19937_64 rng(seed);
-  problem p{.o = o, .pages = {}, .sequences = {}, .scores = {}, .mass = {}, .gates = {}, .known = {}};
+  problem p{
+      .o = o, .pages = {}, .sequences = {}, .scores = {}, .mass = {}, .gates = {}, .known = {}};
   for (std::uint32_t s = 0; s < o.sequences; ++s) {
     auto& pages = p.pages.emplace_back();
     const std::uint32_t n = test::between(rng, s == 0 ? o.max_pages : 0, o.max_pages);
@@ -240,8 +241,7 @@ struct device_problem {
     x.rows = p.rows;
     x.window = p.o.window;
     x.scopes = p.o.scopes;
-    x.route = {p.o.route,    p.o.k,        p.o.shards, p.o.experts,
-               gates.data(), known.data(), mass.data()};
+    x.route = {p.o.route, p.o.k, p.o.shards, p.o.experts, gates.data(), known.data(), mass.data()};
     x.scores = p.o.scored ? scores.data() : nullptr;
     x.budget = p.o.budget;
     x.capacity = p.o.capacity;
@@ -250,8 +250,8 @@ struct device_problem {
     x.always_from = always.data();
     workspace = test::device_array<std::byte>(gpu::cuda::select_workspace_bytes(x));
     x.workspace = workspace.data();
-    compact = {p.rows * p.o.scopes, p.o.capacity, lists.data(), counts.data(), offsets.data(),
-               compacted.data()};
+    compact = {p.rows * p.o.scopes, p.o.capacity,   lists.data(),
+               counts.data(),       offsets.data(), compacted.data()};
   }
 
   void run(cudaStream_t stream = nullptr) {
@@ -270,7 +270,8 @@ struct device_problem {
         const std::size_t batch_row = p.sequences[s].row_begin + row;
         ASSERT_EQ(old[batch_row], r.old);
         for (std::uint32_t scope = 0; scope < p.o.scopes; ++scope) {
-          SCOPED_TRACE(testing::Message() << "sequence " << s << " row " << row << " scope " << scope);
+          SCOPED_TRACE(testing::Message()
+                       << "sequence " << s << " row " << row << " scope " << scope);
           const std::size_t list = batch_row * p.o.scopes + scope;
           ASSERT_EQ(at[list + 1] - at[list], n[list]);
           const std::vector<std::uint32_t> got(all.begin() + at[list], all.begin() + at[list + 1]);
@@ -334,12 +335,15 @@ TEST_F(cuda_select, routes_by_gate) {
 
 TEST_F(cuda_select, routes_by_mass) {
   for (std::uint64_t seed = 0; seed < 12; ++seed)
-    check({.budget = {.share = 0.25}, .route = route_kind::mass, .k = 1 + static_cast<std::uint32_t>(seed % 4)},
+    check({.budget = {.share = 0.25},
+           .route = route_kind::mass,
+           .k = 1 + static_cast<std::uint32_t>(seed % 4)},
           120 + seed);
 }
 
 TEST_F(cuda_select, a_route_with_pages_in_its_last_shard_only_reads_them) {
-  auto p = make_problem({.scored = false, .gone = false, .route = route_kind::gate_top_k, .k = 1, .experts = 2}, 140);
+  auto p = make_problem(
+      {.scored = false, .gone = false, .route = route_kind::gate_top_k, .k = 1, .experts = 2}, 140);
   for (auto& pages : p.pages)
     for (auto& v : pages)
       v.shard = {7}; // experts 0 and 1 lead to shards 0 and 1
@@ -363,7 +367,13 @@ TEST_F(cuda_select, lists_too_long_for_shared_memory) {
 }
 
 TEST_F(cuda_select, infinite_and_undefined_scores_do_no_harm) {
-  auto p = make_problem({.dims = {1, 1, 32, 16}, .sequences = 1, .max_rows = 1, .scopes = 1, .gone = false, .budget = {.pages = 2}}, 170);
+  auto p = make_problem({.dims = {1, 1, 32, 16},
+                         .sequences = 1,
+                         .max_rows = 1,
+                         .scopes = 1,
+                         .gone = false,
+                         .budget = {.pages = 2}},
+                        170);
   p.scores[5] = NAN;
   p.scores[7] = INFINITY;
   device_problem d(p);

@@ -20,9 +20,9 @@ void expect_as_host(const cache_dims& dims, std::uint8_t parts, test::page_set& 
   const auto lay = gpu::summary_layout_of(dims, parts);
   const test::device_blocks out(pages.views.size(), lay.bytes);
   const test::device_array<std::byte*> outs(out.all());
-  ASSERT_TRUE(gpu::cuda::summarise({dims, parts, static_cast<std::uint32_t>(pages.views.size()),
-                                    in.table.data(), outs.data()},
-                                   nullptr));
+  ASSERT_TRUE(gpu::cuda::summarise(
+      {dims, parts, static_cast<std::uint32_t>(pages.views.size()), in.table.data(), outs.data()},
+      nullptr));
   test::synchronise();
   pages.summarise(dims, parts);
   for (std::size_t i = 0; i < pages.views.size(); ++i) {
@@ -30,12 +30,14 @@ void expect_as_host(const cache_dims& dims, std::uint8_t parts, test::page_set& 
     for (std::size_t h = 0; h < dims.kv_heads; ++h)
       for (std::size_t at = 0; at < lay.head_bytes / 2; ++at) {
         const auto x = test::read_at<std::uint16_t>(got.data() + h * lay.head_bytes, at);
-        const auto y = test::read_at<std::uint16_t>(pages.views[i].summary + h * lay.head_bytes, at);
+        const auto y =
+            test::read_at<std::uint16_t>(pages.views[i].summary + h * lay.head_bytes, at);
         const bool range = (parts & gpu::summary_min_max) != 0 && 2 * at >= lay.min_offset;
         // Sums are taken in another order: a moment may round to the neighbour, near 0 further.
         const double slack = range ? 0 : 1e-5;
         if (std::abs(test::f16_rank(x) - test::f16_rank(y)) > (range ? 0 : 1)) {
-          ASSERT_NEAR(test::f16_value(x), test::f16_value(y), slack) << "page " << i << " at " << at;
+          ASSERT_NEAR(test::f16_value(x), test::f16_value(y), slack)
+              << "page " << i << " at " << at;
         }
       }
   }
@@ -44,8 +46,7 @@ void expect_as_host(const cache_dims& dims, std::uint8_t parts, test::page_set& 
 TEST_F(cuda_summary, equals_the_hosts_for_every_form_and_shape) {
   for (std::uint64_t seed = 0; seed < 12; ++seed)
     for (std::size_t f = 0; f < form_count; ++f)
-      for (const std::uint8_t parts :
-           {gpu::summary_mean_var, gpu::summary_min_max, both_parts}) {
+      for (const std::uint8_t parts : {gpu::summary_mean_var, gpu::summary_min_max, both_parts}) {
         std::mt19937_64 rng(seed);
         const cache_dims dims = test::random_dims(rng);
         const auto stored = static_cast<form>(f);
@@ -55,9 +56,9 @@ TEST_F(cuda_summary, equals_the_hosts_for_every_form_and_shape) {
                     i < 2 ? dims.page_tokens : test::between(rng, 1, dims.page_tokens), 0);
         if (!is_raw(stored))
           pages.encode(dims, stored);
-        SCOPED_TRACE(testing::Message() << "seed " << seed << " form " << to_string(stored)
-                                        << " parts " << int(parts) << " dim " << dims.head_dim
-                                        << " page " << dims.page_tokens);
+        SCOPED_TRACE(testing::Message()
+                     << "seed " << seed << " form " << to_string(stored) << " parts " << int(parts)
+                     << " dim " << dims.head_dim << " page " << dims.page_tokens);
         expect_as_host(dims, parts, pages);
         if (HasFatalFailure())
           return;
