@@ -153,15 +153,14 @@ private:
     const std::uint32_t page = chunk / page_chunks;
     const attend_form_layout& layout = args_.layouts[static_cast<std::uint32_t>(F)];
     scores s;
-    multiply_keys<F>(k_tile<F, HeadDim, PageTokens>(info.base[page], layout, chunk % page_chunks),
-                     s);
+    const std::uint32_t other = Masked ? any_page<F>(info) : 0;
+    const std::uint32_t head = base_of<F, Masked>(info, page, other);
+    multiply_keys<F>(k_tile<F, HeadDim, PageTokens>(head, layout, chunk % page_chunks), s);
     float k_scale = args_.scale_log2;
     float v_scale = 1;
     if constexpr (form_traits<F>::fp8) {
-      if (!Masked || (info.stored[page] == F && info.tokens[page] > 0)) {
-        k_scale *= __uint_as_float(load_shared_u32(info.base[page] + layout.k_scale_offset));
-        v_scale = __uint_as_float(load_shared_u32(info.base[page] + layout.v_scale_offset));
-      }
+      k_scale *= __uint_as_float(load_shared_u32(head + layout.k_scale_offset));
+      v_scale = __uint_as_float(load_shared_u32(head + layout.v_scale_offset));
     }
     // The weight of a token takes V's scale: exp2(logit + log2 scale). Weights stay at most 1
     // below the reference, and V needs no multiplication.
@@ -177,10 +176,30 @@ private:
     if constexpr (Masked)
       mask<F>(info, page, chunk % page_chunks, s);
     if (args_.launch.page_lse != nullptr)
-      write_page_lse<page_chunks>(args_, *segment_, info, page,
-                                  info.stored[page] == F && info.tokens[page] > 0, shift, s);
+      write_page_lse<page_chunks>(args_, *segment_, info, page, reads<F>(info, page), shift, s);
     weigh(s, form_traits<F>::fp8 ? 1 / v_scale : 1.0F);
-    multiply_values<F, Masked>(info, layout, s);
+    multiply_values<F, Masked>(info, layout, other, s);
+  }
+
+  template <form F>
+  __device__ static bool reads(const attend_tile_info& info, std::uint32_t page) {
+    return info.stored[page] == F && info.tokens[page] > 0;
+  }
+
+  /// The first page of form F that is read; there is one.
+  template <form F>
+  __device__ static std::uint32_t any_page(const attend_tile_info& info) {
+    const std::uint32_t lane = threadIdx.x % 32;
+    const bool is = lane < attend_tile_tokens / PageTokens && reads<F>(info, lane);
+    return static_cast<std::uint32_t>(__ffs(static_cast<int>(__ballot_sync(~0U, is)))) - 1;
+  }
+
+  /// Where to load a page's part from. What is not read, or not in this form, has no such bytes in
+  /// the ring, perhaps not even room before its end: page `other` stands in, and is masked.
+  template <form F, bool Masked>
+  __device__ static std::uint32_t base_of(const attend_tile_info& info, std::uint32_t page,
+                                          std::uint32_t other) {
+    return info.base[Masked && !reads<F>(info, page) ? other : page];
   }
 
   template <form F>
@@ -276,11 +295,12 @@ private:
 
   template <form F, bool Masked>
   __device__ void multiply_values(const attend_tile_info& info, const attend_form_layout& layout,
-                                  const scores& s) {
+                                  std::uint32_t other, const scores& s) {
     const std::uint32_t chunk = threadIdx.x % 4 * 2;
     const std::uint32_t page_a = chunk / page_chunks;
     const std::uint32_t page_b = (chunk + 1) / page_chunks;
-    const v_tile<F, HeadDim, PageTokens> v(info.base[page_a], info.base[page_b], layout);
+    const v_tile<F, HeadDim, PageTokens> v(base_of<F, Masked>(info, page_a, other),
+                                           base_of<F, Masked>(info, page_b, other), layout);
     std::uint32_t tokens_a = 0, tokens_b = 0;
     if constexpr (Masked) {
       tokens_a = info.stored[page_a] == F ? info.tokens[page_a] : 0;

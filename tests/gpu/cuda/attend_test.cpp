@@ -116,6 +116,24 @@ TEST_F(cuda_attend, rows_read_causally) {
             200 + 10 * group + seed);
 }
 
+TEST_F(cuda_attend, prefill_of_hundreds_of_rows_reads_only_what_is_in_the_ring) {
+  // Most tiles of the early rows are read in part or not at all, at every place in the ring.
+  for (const std::uint32_t dim : {32U, 128U})
+    for (const std::vector<form>& forms :
+         {std::vector{form::f16}, std::vector{form::int4, form::f16}})
+      check({.forms = forms,
+             .window_form = form::f16,
+             .head_dim = dim,
+             .kv_heads = 1,
+             .group = 2,
+             .sequences = 2,
+             .min_pages = 30,
+             .max_pages = 60,
+             .max_rows = 300,
+             .holes = true},
+            800 + dim);
+}
+
 TEST_F(cuda_attend, long_lists_are_split_over_blocks_and_merged) {
   for (const std::uint32_t rows : {1U, 4U})
     check({.forms = {form::f16},
