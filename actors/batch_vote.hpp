@@ -3,8 +3,8 @@
 /// One append whose parts are in several lanes: all of them happen or none. Each lane's router does
 /// its part, casts a vote and waits; when all have agreed, or one has not, each hears the verdict
 /// and keeps its part or takes it back. Until then a lane fences its part, so no later request sees
-/// entries that may still go. All lanes hear of such appends in one order (cache_context), so two of
-/// them never wait for each other.
+/// entries that may still go. All lanes hear of such appends in one order (cache_context), so two
+/// of them never wait for each other.
 #pragma once
 
 #include <functional>

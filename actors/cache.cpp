@@ -94,9 +94,8 @@ completion<void> cache::pin(sequence_id x, bool pinned) {
   impl::call c;
   c.kind = pinned ? request_kind::pin : request_kind::unpin;
   c.parts = {{x, 0, 0, 0}};
-  impl_->submit(std::move(c), [state](auto r) {
-    state->fill(r ? result<void>{} : result<void>{r.error()});
-  });
+  impl_->submit(std::move(c),
+                [state](auto r) { state->fill(r ? result<void>{} : result<void>{r.error()}); });
   return completion<void>{state};
 }
 
@@ -114,8 +113,9 @@ completion<append_report> cache::append(std::uint32_t layer, std::span<const bat
   auto vr = check_tensor("v", v, n, s.kv_heads, s.head_dim);
   if (!vr)
     return done::ended(vr.error());
-  auto [result, publish] = promised<append_report>(
-    [n](const request_outcome& x) { return append_report{n, x.attend.config_version}; });
+  auto [result, publish] = promised<append_report>([n](const request_outcome& x) {
+    return append_report{n, x.attend.config_version};
+  });
   impl::call c;
   c.kind = request_kind::append;
   c.layer = layer;
@@ -145,11 +145,11 @@ completion<annotate_report> cache::annotate(std::uint32_t layer, std::span<const
                                     gate_logits.size(), n, s.experts, std::size_t{n} * s.experts)});
   for (std::size_t i = 0; i < gate_logits.size(); ++i)
     if (!std::isfinite(gate_logits[i]))
-      return done::ended({errc::not_finite,
-                          fmt::format("gate_logits: row {}, expert {} is not finite",
-                                      i / s.experts, i % s.experts)});
+      return done::ended(
+          {errc::not_finite, fmt::format("gate_logits: row {}, expert {} is not finite",
+                                         i / s.experts, i % s.experts)});
   auto [result, publish] = promised<annotate_report>(
-    [](const request_outcome& x) { return annotate_report{x.attend.config_version}; });
+      [](const request_outcome& x) { return annotate_report{x.attend.config_version}; });
   impl::call c;
   c.kind = request_kind::annotate;
   c.layer = layer;
@@ -176,13 +176,13 @@ completion<attend_report> cache::attend(std::uint32_t layer, std::span<const bat
   if (!outr)
     return done::ended(outr.error());
   if (!options.lse.empty() && options.lse.size() < std::size_t{n} * s.query_heads)
-    return done::ended({errc::shape_mismatch,
-                        fmt::format("lse: {} values; expected {} rows x {} query heads",
-                                    options.lse.size(), n, s.query_heads)});
+    return done::ended(
+        {errc::shape_mismatch, fmt::format("lse: {} values; expected {} rows x {} query heads",
+                                           options.lse.size(), n, s.query_heads)});
   if (options.deadline.count() < 0)
     return done::ended({errc::invalid_argument, "deadline: it must not be negative"});
-  auto [result, publish]
-    = promised<attend_report>([](const request_outcome& x) { return x.attend; });
+  auto [result, publish] =
+      promised<attend_report>([](const request_outcome& x) { return x.attend; });
   impl::call c;
   c.kind = request_kind::attend;
   c.layer = layer;
@@ -202,9 +202,10 @@ completion<cache_usage> cache::usage() {
   auto [result, publish] = promised<cache_usage>([](const request_outcome& x) {
     const auto& u = x.usage;
     const auto held = u.page_bytes + u.summary_bytes;
-    return cache_usage{u.sequences,     u.entries,    u.pages_window,  u.pages_settled,
-                       u.pages_evicted, u.page_bytes, u.summary_bytes, u.table_bytes,
-                       u.reserved_bytes > held ? u.reserved_bytes - held : 0};
+    return cache_usage{
+        u.sequences,     u.entries,       u.pages_window,
+        u.pages_settled, u.pages_evicted, u.page_bytes,
+        u.summary_bytes, u.table_bytes,   u.reserved_bytes > held ? u.reserved_bytes - held : 0};
   });
   impl::call c;
   c.kind = request_kind::usage;

@@ -55,14 +55,14 @@ struct attend_options {
 /// What one sequence or one cache holds at this moment, measured.
 struct cache_usage {
   std::uint64_t sequences = 0;
-  std::uint64_t entries = 0;         ///< tokens x layers appended in open sequences
-  std::uint64_t pages_window = 0;    ///< raw pages in windows
+  std::uint64_t entries = 0;      ///< tokens x layers appended in open sequences
+  std::uint64_t pages_window = 0; ///< raw pages in windows
   std::uint64_t pages_settled = 0;
   std::uint64_t pages_evicted = 0;
-  std::uint64_t page_bytes = 0;      ///< pages in whatever form, scales included
+  std::uint64_t page_bytes = 0; ///< pages in whatever form, scales included
   std::uint64_t summary_bytes = 0;
-  std::uint64_t table_bytes = 0;     ///< page tables and sequence records
-  std::uint64_t overhead_bytes = 0;  ///< rounding and free slots of started slabs
+  std::uint64_t table_bytes = 0;    ///< page tables and sequence records
+  std::uint64_t overhead_bytes = 0; ///< rounding and free slots of started slabs
   std::uint64_t total_bytes() const noexcept {
     return page_bytes + summary_bytes + table_bytes + overhead_bytes;
   }

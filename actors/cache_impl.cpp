@@ -11,9 +11,7 @@ namespace pikv {
 
 namespace {
 
-error stopped() {
-  return {errc::cancelled, "the runtime has stopped; start a new one"};
-}
+error stopped() { return {errc::cancelled, "the runtime has stopped; start a new one"}; }
 
 /// Joins the outcomes of several lanes.
 struct joined {
@@ -72,12 +70,11 @@ void cache::impl::submit(call c, request::publisher publish) {
     vote = std::make_shared<batch_vote>(lanes.size());
   }
   for (auto& [lane, parts] : lanes)
-    submit_lane(c, lane, std::move(parts), policies, vote,
-                [join, vote](result<request_outcome> x) {
-                  if (vote && !x)
-                    vote->refuse(x.error());
-                  join->add(std::move(x));
-                });
+    submit_lane(c, lane, std::move(parts), policies, vote, [join, vote](result<request_outcome> x) {
+      if (vote && !x)
+        vote->refuse(x.error());
+      join->add(std::move(x));
+    });
 }
 
 void cache::impl::submit_lane(const call& c, lane_id lane, std::vector<work_part> parts,
@@ -112,8 +109,8 @@ void cache::impl::submit_lane(const call& c, lane_id lane, std::vector<work_part
   caf::anon_send(router.handle, client_request{c.kind, ticket, c.layer, std::move(parts)});
   // A router that died meanwhile never saw it, and its supervisor may have cleaned up already.
   if (context_->routers.get(lane.value).incarnation != router.incarnation)
-    context_->requests.end(ticket, error{errc::actor_down,
-                                         "the router of this sequence went down; retry"});
+    context_->requests.end(ticket,
+                           error{errc::actor_down, "the router of this sequence went down; retry"});
 }
 
 } // namespace pikv

@@ -93,14 +93,15 @@ caf::result<encode_done> encode(self_pointer self, const encode_work& w) {
   }
   auto e = std::move(*prepared);
   s.jobs.launch(
-    self, *device.codec,
-    [e, dims = s.context->dims, &kernels = device.device->kernels()](gpu::executor& x, error&) {
-      auto begin = std::chrono::steady_clock::now();
-      kernels.encode({dims, e->target, e->pages, e->out, e->errors}, x);
-      e->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    },
-    [self, e, p]() mutable { p.deliver(report(*e, *self->state.probe)); },
-    [p](const error& why) mutable { p.deliver(to_caf(why)); });
+      self, *device.codec,
+      [e, dims = s.context->dims, &kernels = device.device->kernels()](gpu::executor& x, error&) {
+        auto begin = std::chrono::steady_clock::now();
+        kernels.encode({dims, e->target, e->pages, e->out, e->errors}, x);
+        e->seconds =
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      },
+      [self, e, p]() mutable { p.deliver(report(*e, *self->state.probe)); },
+      [p](const error& why) mutable { p.deliver(to_caf(why)); });
   return p;
 }
 
@@ -112,13 +113,13 @@ compressor_actor::behavior_type behaviour(self_pointer self, context_ptr context
   s.context = std::move(context);
   s.device = device;
   return {
-    [=](const encode_work& w) { return encode(self, w); },
-    [=](const stream_done& x) { self->state.jobs.finish(x); },
-    [=](tick_atom) {
-      self->state.actor_probe->mailbox_depth(self->mailbox().size());
-      self->state.probe->flush();
-    },
-    [=](crash_atom) { throw std::runtime_error("crash asked for by a test"); },
+      [=](const encode_work& w) { return encode(self, w); },
+      [=](const stream_done& x) { self->state.jobs.finish(x); },
+      [=](tick_atom) {
+        self->state.actor_probe->mailbox_depth(self->mailbox().size());
+        self->state.probe->flush();
+      },
+      [=](crash_atom) { throw std::runtime_error("crash asked for by a test"); },
   };
 }
 

@@ -8,8 +8,8 @@
 
 namespace pikv {
 
-/// Pages and targets are named by reference; while the stream works on them it shares the blocks, so
-/// neither the owner's death nor this actor's frees memory that is being written.
+/// Pages and targets are named by reference; while the stream works on them it shares the blocks,
+/// so neither the owner's death nor this actor's frees memory that is being written.
 compressor_actor spawn_compressor(caf::actor_system& system, context_ptr context, device_id device);
 
 } // namespace pikv

@@ -6,7 +6,7 @@
 namespace pikv {
 
 config_state::config_state(config::settings initial, std::string file)
-  : file_(std::move(file)), settings_(std::move(initial)) {}
+    : file_(std::move(file)), settings_(std::move(initial)) {}
 
 config::settings config_state::settings() const {
   std::lock_guard guard{mutex_};

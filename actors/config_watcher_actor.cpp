@@ -31,10 +31,10 @@ double unix_now() { return static_cast<double>(std::time(nullptr)); }
 result<std::uint64_t> reload(watcher_state& s, const reload_work& w) {
   auto& state = *s.options.state;
   if (w.source == reload_source::file && state.file().empty())
-    return {errc::io_failed, "this runtime was not started from a file; reload with a text instead"};
-  auto next = w.source == reload_source::file
-                ? config::load(state.file(), policies::catalog())
-                : config::parse(w.text, policies::catalog());
+    return {errc::io_failed,
+            "this runtime was not started from a file; reload with a text instead"};
+  auto next = w.source == reload_source::file ? config::load(state.file(), policies::catalog())
+                                              : config::parse(w.text, policies::catalog());
   if (!next)
     return next.error();
   return state.take(*next, s.options.apply);
@@ -59,8 +59,8 @@ config_watcher_actor::behavior_type behaviour(self_pointer self, config_watcher_
   s.options = std::move(options);
   s.probe->loaded(s.options.state->version(), unix_now());
   return {
-    [=](const reload_work& w) { handle(self->state, w); },
-    [=](tick_atom) { self->state.actor_probe->mailbox_depth(self->mailbox().size()); },
+      [=](const reload_work& w) { handle(self->state, w); },
+      [=](tick_atom) { self->state.actor_probe->mailbox_depth(self->mailbox().size()); },
   };
 }
 

@@ -72,8 +72,8 @@ struct lane_entry {
 
 struct cache_context {
   cache_context(std::uint32_t device_count, std::uint32_t lane_count)
-    : lanes(lane_count), routers(lane_count), owners(device_count), compressors(device_count),
-      transfer(1), scheduler(1) {}
+      : lanes(lane_count), routers(lane_count), owners(device_count), compressors(device_count),
+        transfer(1), scheduler(1) {}
 
   config::settings settings; ///< as started: what only a restart changes
   model_shape shape;
@@ -92,7 +92,7 @@ struct cache_context {
   std::atomic<std::uint64_t> restarts{0};
   std::atomic<bool> stopped{false};
   std::shared_mutex gate; ///< shared by every call of the public face; taken alone by stop
-  std::mutex batches; ///< held while an append is handed to several lanes: one order for all
+  std::mutex batches;     ///< held while an append is handed to several lanes: one order for all
 
   directory<router_actor> routers;
   directory<shard_owner_actor> owners;

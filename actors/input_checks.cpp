@@ -102,13 +102,14 @@ result<void> check_shape(const model_shape& s) {
   if (s.layers == 0 || s.layers > 4096)
     return refuse(fmt::format("layers: {} is out of range; allowed: 1 to 4096", s.layers));
   if (s.kv_heads == 0 || s.query_heads == 0 || s.query_heads % s.kv_heads != 0)
-    return refuse(fmt::format("{} query heads do not divide into {} KV heads", s.query_heads,
-                              s.kv_heads));
+    return refuse(
+        fmt::format("{} query heads do not divide into {} KV heads", s.query_heads, s.kv_heads));
   if (s.query_heads > 1024)
-    return refuse(fmt::format("query_heads: {} is out of range; allowed: 1 to 1024", s.query_heads));
+    return refuse(
+        fmt::format("query_heads: {} is out of range; allowed: 1 to 1024", s.query_heads));
   if (s.head_dim == 0 || s.head_dim % 32 != 0 || s.head_dim > 256)
-    return refuse(fmt::format("head_dim: {} is not supported; use a multiple of 32 up to 256",
-                              s.head_dim));
+    return refuse(
+        fmt::format("head_dim: {} is not supported; use a multiple of 32 up to 256", s.head_dim));
   if (s.experts > 65535)
     return refuse(fmt::format("experts: {} is out of range; allowed: 0 to 65535", s.experts));
   return {};

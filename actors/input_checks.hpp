@@ -10,8 +10,8 @@
 
 namespace pikv {
 
-/// Shape, strides, size, element type and pointer of a buffer `[rows, heads, dim]`, resolved to what
-/// kernels take. `what` names it in errors ("k", "out").
+/// Shape, strides, size, element type and pointer of a buffer `[rows, heads, dim]`, resolved to
+/// what kernels take. `what` names it in errors ("k", "out").
 result<gpu::tensor_ref> check_tensor(const char* what, const const_tensor& x, std::uint32_t rows,
                                      std::uint32_t heads, std::uint32_t dim);
 

@@ -10,8 +10,8 @@
 #include <unordered_map>
 #include <utility>
 
-#include <caf/actor_cast.hpp>
 #include <caf/actor_addr.hpp>
+#include <caf/actor_cast.hpp>
 #include <caf/send.hpp>
 #include <caf/typed_response_promise.hpp>
 
@@ -65,7 +65,9 @@ public:
   job_list() = default;
   job_list(const job_list&) = delete;
   job_list& operator=(const job_list&) = delete;
-  ~job_list() { fail_all({errc::actor_down, "the actor that worked on the request went down; retry"}); }
+  ~job_list() {
+    fail_all({errc::actor_down, "the actor that worked on the request went down; retry"});
+  }
 
   /// Enqueues `task`. The stream's thread sends `stream_done` to the actor, which calls `finish`.
   /// `fail` may run while the actor's state is being destroyed: it only delivers promises.

@@ -25,13 +25,13 @@ metrics_actor::behavior_type behaviour(self_pointer self,
   self->state.probe = metrics->actor(monitoring::actor_kind::metrics, 0);
   self->delayed_send(self, interval, tick_atom_v);
   return {
-    [=](tick_atom) {
-      self->state.probe->mailbox_depth(self->mailbox().size());
-      if (supervisor)
-        self->send(supervisor, tick_atom_v);
-      self->send(watcher, tick_atom_v);
-      self->delayed_send(self, interval, tick_atom_v);
-    },
+      [=](tick_atom) {
+        self->state.probe->mailbox_depth(self->mailbox().size());
+        if (supervisor)
+          self->send(supervisor, tick_atom_v);
+        self->send(watcher, tick_atom_v);
+        self->delayed_send(self, interval, tick_atom_v);
+      },
   };
 }
 

@@ -31,9 +31,8 @@ void add_needs(policy_set& x) {
 
 } // namespace
 
-result<std::shared_ptr<const policy_set>> make_policy_set(const config::settings& settings,
-                                                          const model_shape& shape,
-                                                          std::uint64_t version) {
+result<std::shared_ptr<const policy_set>>
+make_policy_set(const config::settings& settings, const model_shape& shape, std::uint64_t version) {
   auto x = std::make_shared<policy_set>();
   x->version = version;
   x->settings = settings;
@@ -54,8 +53,8 @@ result<std::shared_ptr<const policy_set>> make_policy_set(const config::settings
     return r.error();
   if (auto r = make_into(x->budget, "budget", budget_table(), settings.budget, context); !r)
     return r.error();
-  if (auto r
-      = make_into(x->scheduling, "scheduling", scheduling_table(), settings.scheduling, context);
+  if (auto r =
+          make_into(x->scheduling, "scheduling", scheduling_table(), settings.scheduling, context);
       !r)
     return r.error();
   add_needs(*x);

@@ -34,12 +34,11 @@ struct policy_set {
 };
 
 /// Makes all policies or says which one refused its options.
-result<std::shared_ptr<const policy_set>> make_policy_set(const config::settings& settings,
-                                                          const model_shape& shape,
-                                                          std::uint64_t version);
+result<std::shared_ptr<const policy_set>>
+make_policy_set(const config::settings& settings, const model_shape& shape, std::uint64_t version);
 
-/// The sets by version. Thread-safe. The last `kept` versions can be looked up, for actors that were
-/// told a version by a message.
+/// The sets by version. Thread-safe. The last `kept` versions can be looked up, for actors that
+/// were told a version by a message.
 class policy_store {
 public:
   void put(std::shared_ptr<const policy_set> x);

@@ -37,8 +37,8 @@ struct request_outcome {
 /// The client's memory, resolved to what kernels take.
 struct request_buffers {
   gpu::tensor_ref k, v, q, out;
-  float* lse = nullptr;           ///< `[rows, query_heads]` or null
-  std::span<const float> gate;    ///< `[rows, experts]`
+  float* lse = nullptr;        ///< `[rows, query_heads]` or null
+  std::span<const float> gate; ///< `[rows, experts]`
   std::uint32_t rows = 0;
 };
 

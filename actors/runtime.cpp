@@ -46,9 +46,9 @@ struct actor_config : caf::actor_system_config {
 
 std::chrono::microseconds spin_of(config::latency_profile x) noexcept {
   switch (x) {
-    case config::latency_profile::low: return std::chrono::microseconds{2000};
-    case config::latency_profile::balanced: return std::chrono::microseconds{50};
-    case config::latency_profile::idle: break;
+  case config::latency_profile::low: return std::chrono::microseconds{2000};
+  case config::latency_profile::balanced: return std::chrono::microseconds{50};
+  case config::latency_profile::idle: break;
   }
   return std::chrono::microseconds{0};
 }
@@ -99,9 +99,9 @@ constexpr model_shape any_shape{1, 1, 1, 32, 16};
 class runtime::impl {
 public:
   explicit impl(config::settings s, std::string file)
-    : state_(std::make_shared<config_state>(std::move(s), std::move(file))),
-      metrics_(std::make_shared<monitoring::metrics>(state_->settings().devices.backend)),
-      actor_config_(state_->settings().runtime), system_(actor_config_) {}
+      : state_(std::make_shared<config_state>(std::move(s), std::move(file))),
+        metrics_(std::make_shared<monitoring::metrics>(state_->settings().devices.backend)),
+        actor_config_(state_->settings().runtime), system_(actor_config_) {}
 
   ~impl() { stop(); }
 
@@ -348,9 +348,7 @@ completion<std::uint64_t> runtime::reload_text(std::string_view yaml) {
   return impl_->reload(reload_source::text, std::string{yaml});
 }
 
-completion<std::uint64_t> runtime::reload_file() {
-  return impl_->reload(reload_source::file, {});
-}
+completion<std::uint64_t> runtime::reload_file() { return impl_->reload(reload_source::file, {}); }
 
 config::settings runtime::settings() const { return impl_->settings(); }
 runtime_status runtime::status() const { return impl_->status(); }

@@ -39,19 +39,18 @@ using self_pointer = supervisor_actor::stateful_pointer<supervisor_state>;
 /// Starts an actor and enters it into its directory; returns its incarnation.
 std::uint64_t start(caf::actor_system& system, const context_ptr& context, child who) {
   switch (who.kind) {
-    case actor_kind::router:
-      return context->routers.set(who.index, spawn_router(system, context, {who.index}));
-    case actor_kind::shard_owner:
-      return context->owners.set(who.index, spawn_shard_owner(system, context, {who.index}));
-    case actor_kind::compressor:
-      return context->compressors.set(who.index, spawn_compressor(system, context, {who.index}));
-    case actor_kind::stream_scheduler:
-      return context->scheduler.set(0, spawn_scheduler(system, context));
-    case actor_kind::transfer:
-      return context->transfer.set(0, spawn_transfer(system, context));
-    case actor_kind::config_watcher:
-    case actor_kind::metrics:
-    case actor_kind::supervisor: break; // not children of this actor
+  case actor_kind::router:
+    return context->routers.set(who.index, spawn_router(system, context, {who.index}));
+  case actor_kind::shard_owner:
+    return context->owners.set(who.index, spawn_shard_owner(system, context, {who.index}));
+  case actor_kind::compressor:
+    return context->compressors.set(who.index, spawn_compressor(system, context, {who.index}));
+  case actor_kind::stream_scheduler:
+    return context->scheduler.set(0, spawn_scheduler(system, context));
+  case actor_kind::transfer: return context->transfer.set(0, spawn_transfer(system, context));
+  case actor_kind::config_watcher:
+  case actor_kind::metrics:
+  case actor_kind::supervisor: break; // not children of this actor
   }
   return 0;
 }
@@ -66,14 +65,14 @@ void watch(self_pointer self, child who) {
     self->monitor(handle);
   };
   switch (who.kind) {
-    case actor_kind::router: return adopt(context.routers.get(who.index).handle);
-    case actor_kind::shard_owner: return adopt(context.owners.get(who.index).handle);
-    case actor_kind::compressor: return adopt(context.compressors.get(who.index).handle);
-    case actor_kind::stream_scheduler: return adopt(context.scheduler.get(0).handle);
-    case actor_kind::transfer: return adopt(context.transfer.get(0).handle);
-    case actor_kind::config_watcher:
-    case actor_kind::metrics:
-    case actor_kind::supervisor: break;
+  case actor_kind::router: return adopt(context.routers.get(who.index).handle);
+  case actor_kind::shard_owner: return adopt(context.owners.get(who.index).handle);
+  case actor_kind::compressor: return adopt(context.compressors.get(who.index).handle);
+  case actor_kind::stream_scheduler: return adopt(context.scheduler.get(0).handle);
+  case actor_kind::transfer: return adopt(context.transfer.get(0).handle);
+  case actor_kind::config_watcher:
+  case actor_kind::metrics:
+  case actor_kind::supervisor: break;
   }
 }
 
@@ -91,24 +90,24 @@ std::vector<child> children_of(const cache_context& context) {
 
 void clean_up(cache_context& context, child who, std::uint64_t incarnation) {
   switch (who.kind) {
-    case actor_kind::router:
-      // The new router is in the directory. Sequences that were opened between its start and now may
-      // have gone to the old one; requests that still name the old one are dead.
-      context.lanes[who.index].lost_before = context.first_unused_sequence();
-      context.requests.end_lane({who.index}, incarnation,
-                                {errc::actor_down, "the router of this sequence went down; retry"});
-      for (std::size_t d = 0; d < context.owners.size(); ++d)
-        caf::anon_send(context.owners.get(d).handle, drop_lane_atom_v, lane_id{who.index});
-      caf::anon_send(context.scheduler.get(0).handle, drop_lane_atom_v, lane_id{who.index});
-      break;
-    case actor_kind::shard_owner:
-      caf::anon_send(context.scheduler.get(0).handle, forget_atom_v, device_id{who.index});
-      break;
-    case actor_kind::stream_scheduler:
-      for (std::size_t d = 0; d < context.owners.size(); ++d)
-        caf::anon_send(context.owners.get(d).handle, announce_atom_v);
-      break;
-    default: break;
+  case actor_kind::router:
+    // The new router is in the directory. Sequences that were opened between its start and now may
+    // have gone to the old one; requests that still name the old one are dead.
+    context.lanes[who.index].lost_before = context.first_unused_sequence();
+    context.requests.end_lane({who.index}, incarnation,
+                              {errc::actor_down, "the router of this sequence went down; retry"});
+    for (std::size_t d = 0; d < context.owners.size(); ++d)
+      caf::anon_send(context.owners.get(d).handle, drop_lane_atom_v, lane_id{who.index});
+    caf::anon_send(context.scheduler.get(0).handle, drop_lane_atom_v, lane_id{who.index});
+    break;
+  case actor_kind::shard_owner:
+    caf::anon_send(context.scheduler.get(0).handle, forget_atom_v, device_id{who.index});
+    break;
+  case actor_kind::stream_scheduler:
+    for (std::size_t d = 0; d < context.owners.size(); ++d)
+      caf::anon_send(context.owners.get(d).handle, announce_atom_v);
+    break;
+  default: break;
   }
 }
 
@@ -147,10 +146,10 @@ supervisor_actor::behavior_type behaviour(self_pointer self, context_ptr context
   for (auto who : children_of(*s.context))
     watch(self, who);
   return {
-    [=](tick_atom) {
-      self->state.actor_probe->mailbox_depth(self->mailbox().size());
-      tick(*self->state.context);
-    },
+      [=](tick_atom) {
+        self->state.actor_probe->mailbox_depth(self->mailbox().size());
+        tick(*self->state.context);
+      },
   };
 }
 

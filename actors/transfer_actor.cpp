@@ -21,7 +21,7 @@ namespace {
 
 struct moving {
   device_id target{};
-  adopt_work arrived;              // with references on the target
+  adopt_work arrived;               // with references on the target
   std::vector<gpu::block> from, to; // shared until the target has adopted
   std::uint64_t bytes = 0;
   double seconds = 0;
@@ -119,19 +119,20 @@ caf::result<move_done> move(self_pointer self, const move_work& w) {
   };
   auto& target = s.context->devices[w.target.value];
   s.jobs.launch(
-    self, *target.copy,
-    [m, &kernels = target.device->kernels()](gpu::executor& x, error& status) {
-      copy_and_verify(*m, kernels, x, status);
-    },
-    [self, m, owed, fail]() mutable {
-      auto& context = *self->state.context;
-      self->state.probe->transferred(path, m->bytes, m->seconds);
-      const auto owner = context.owners.get(m->target.value);
-      self->request(owner.handle, context.settings.limits.deadline, m->arrived)
-        .then([m, owed, now = owner.incarnation](ack_atom) mutable { owed.deliver(move_done{now}); },
-              [m, fail](const caf::error& e) mutable { fail(from_caf(e, "an adoption")); });
-    },
-    fail);
+      self, *target.copy,
+      [m, &kernels = target.device->kernels()](gpu::executor& x, error& status) {
+        copy_and_verify(*m, kernels, x, status);
+      },
+      [self, m, owed, fail]() mutable {
+        auto& context = *self->state.context;
+        self->state.probe->transferred(path, m->bytes, m->seconds);
+        const auto owner = context.owners.get(m->target.value);
+        self->request(owner.handle, context.settings.limits.deadline, m->arrived)
+            .then([m, owed,
+                   now = owner.incarnation](ack_atom) mutable { owed.deliver(move_done{now}); },
+                  [m, fail](const caf::error& e) mutable { fail(from_caf(e, "an adoption")); });
+      },
+      fail);
   return p;
 }
 
@@ -141,13 +142,13 @@ transfer_actor::behavior_type behaviour(self_pointer self, context_ptr context) 
   s.actor_probe = context->metrics->actor(monitoring::actor_kind::transfer, 0);
   s.context = std::move(context);
   return {
-    [=](const move_work& w) { return move(self, w); },
-    [=](const stream_done& x) { self->state.jobs.finish(x); },
-    [=](tick_atom) {
-      self->state.actor_probe->mailbox_depth(self->mailbox().size());
-      self->state.probe->flush();
-    },
-    [=](crash_atom) { throw std::runtime_error("crash asked for by a test"); },
+      [=](const move_work& w) { return move(self, w); },
+      [=](const stream_done& x) { self->state.jobs.finish(x); },
+      [=](tick_atom) {
+        self->state.actor_probe->mailbox_depth(self->mailbox().size());
+        self->state.probe->flush();
+      },
+      [=](crash_atom) { throw std::runtime_error("crash asked for by a test"); },
   };
 }
 

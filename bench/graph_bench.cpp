@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the actor graph adds to the kernels: an attend through the graph with a polling client beside
-// the same kernel called directly, in turn in one run; and the cost of an appended entry by length.
+// What the actor graph adds to the kernels: an attend through the graph with a polling client
+// beside the same kernel called directly, in turn in one run; and the cost of an appended entry by
+// length.
 //
 //   graph_bench --benchmark_filter=...    (medians are printed as counters)
 #include <algorithm>
@@ -52,8 +53,8 @@ config::settings quiet_settings(config::latency_profile latency) {
 /// A sequence of `context` tokens in a runtime of its own.
 struct filled_cache {
   filled_cache(std::uint32_t context, config::latency_profile latency)
-    : rt(std::move(*runtime::start(quiet_settings(latency)))), kv(std::move(*rt.open(shape))),
-      id(*kv.open()) {
+      : rt(std::move(*runtime::start(quiet_settings(latency)))), kv(std::move(*rt.open(shape))),
+        id(*kv.open()) {
     const auto x = noise(std::size_t{context} * shape.kv_heads * shape.head_dim);
     const std::vector<batch_part> parts{{id, 0, context}};
     auto view = nhd(std::span{x}, context, shape.kv_heads, shape.head_dim);
@@ -68,7 +69,8 @@ struct filled_cache {
 /// The same number of pages and rows, without a graph.
 struct bare_pages {
   explicit bare_pages(std::uint32_t context)
-    : device(*gpu::make_device("host", {{}, std::size_t{4} << 30, std::size_t{64} << 20, 1, {}})) {
+      : device(
+          *gpu::make_device("host", {{}, std::size_t{4} << 30, std::size_t{64} << 20, 1, {}})) {
     const auto layout = gpu::layout_of(dims, form::f16);
     for (std::uint32_t p = 0; p * page_tokens < context; ++p) {
       auto block = *device->memory().allocate(layout.page_bytes);
@@ -118,7 +120,8 @@ void attend_through_graph(benchmark::State& state) {
     for (auto until = steady::now() + gap; steady::now() < until;) {
     }
     auto t = steady::now();
-    auto done = filled.kv.attend(0, parts, nhd(std::span{q}, 1, 8, 32), nhd(std::span{out}, 1, 8, 32));
+    auto done =
+        filled.kv.attend(0, parts, nhd(std::span{q}, 1, 8, 32), nhd(std::span{out}, 1, 8, 32));
     if (!done.spin())
       state.SkipWithError("the attend failed");
     graph.push_back(us_since(t));
@@ -133,15 +136,15 @@ void attend_through_graph(benchmark::State& state) {
   state.counters["added_us"] = g - d;
 }
 BENCHMARK(attend_through_graph)
-  ->ArgNames({"context", "gap_us", "latency"})
-  ->Args({1024, 0, 0})
-  ->Args({4096, 0, 0})
-  ->Args({4096, 200, 0})
-  ->Args({4096, 0, 1})
-  ->Args({4096, 200, 1})
-  ->Args({4096, 200, 2})
-  ->Iterations(3000)
-  ->Unit(benchmark::kMicrosecond);
+    ->ArgNames({"context", "gap_us", "latency"})
+    ->Args({1024, 0, 0})
+    ->Args({4096, 0, 0})
+    ->Args({4096, 200, 0})
+    ->Args({4096, 0, 1})
+    ->Args({4096, 200, 1})
+    ->Args({4096, 200, 2})
+    ->Iterations(3000)
+    ->Unit(benchmark::kMicrosecond);
 
 /// Appends 64 tokens at a time up to a million and compares the cost of an entry late with early.
 void append_cost_by_length(benchmark::State& state) {

@@ -15,10 +15,10 @@
 namespace pikv::config {
 
 /// Parses YAML `text` and checks every key against the schema and the policies in `catalog`.
-/// Keys that are absent keep their defaults; an empty text gives all defaults. Of a policy's options
-/// only those that differ from the policy's default are kept in its option_set, so that equal
-/// configurations give equal settings. Taken whole or refused whole. `file` only appears in messages,
-/// as in
+/// Keys that are absent keep their defaults; an empty text gives all defaults. Of a policy's
+/// options only those that differ from the policy's default are kept in its option_set, so that
+/// equal configurations give equal settings. Taken whole or refused whole. `file` only appears in
+/// messages, as in
 ///   pikv.yaml:12:10: selection.share: 1.5 is out of range; allowed: from 0 to 1
 ///   pikv.yaml:3:1: routng: there is no such key; did you mean "routing"? Allowed: runtime, ...
 /// Errors: config_syntax; config_key (unknown or repeated); config_value.

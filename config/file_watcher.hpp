@@ -11,8 +11,8 @@
 
 namespace pikv::config {
 
-/// Editors replace files and write them in pieces: changes are seen by polling the file's status and
-/// reported once it has been quiet for a moment (about half a second after the write).
+/// Editors replace files and write them in pieces: changes are seen by polling the file's status
+/// and reported once it has been quiet for a moment (about half a second after the write).
 class file_watcher {
 public:
   class impl;

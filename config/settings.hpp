@@ -40,8 +40,8 @@ struct cache_settings {
   std::uint32_t shard_capacity_pages = 0; ///< ring size of a shard on its device; 0: unlimited
 };
 
-/// What an append does when its device has no room left: make the least useful settled pages give way
-/// (lossy, counted), or refuse with errc::over_budget.
+/// What an append does when its device has no room left: make the least useful settled pages give
+/// way (lossy, counted), or refuse with errc::over_budget.
 enum class full_policy : std::uint8_t { evict, refuse };
 
 struct limit_settings {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The device interface: arenas, streams, events and the kernel table. Actors hold devices by
-/// shared_ptr; nothing here knows of actors. Every function is thread-safe unless it says otherwise,
-/// and none blocks unless it says so.
+/// shared_ptr; nothing here knows of actors. Every function is thread-safe unless it says
+/// otherwise, and none blocks unless it says so.
 #pragma once
 
 #include <chrono>
@@ -50,11 +50,11 @@ private:
 /// What an arena holds at one moment, in bytes.
 /// requested <= used <= reserved <= mapped <= capacity.
 struct arena_usage {
-  std::size_t capacity = 0;  ///< the budget
-  std::size_t reserved = 0;  ///< taken from the budget, free slots of started slabs included
-  std::size_t used = 0;      ///< handed out, rounding included
-  std::size_t requested = 0; ///< as asked for
-  std::size_t mapped = 0;    ///< taken from the system, idle memory kept for reuse included
+  std::size_t capacity = 0;   ///< the budget
+  std::size_t reserved = 0;   ///< taken from the budget, free slots of started slabs included
+  std::size_t used = 0;       ///< handed out, rounding included
+  std::size_t requested = 0;  ///< as asked for
+  std::size_t mapped = 0;     ///< taken from the system, idle memory kept for reuse included
   std::size_t high_water = 0; ///< largest `reserved` so far
 };
 
@@ -67,7 +67,8 @@ public:
   virtual result<block> allocate(std::size_t bytes) = 0; ///< 64-byte aligned
   virtual arena_usage usage() const noexcept = 0;
 
-  /// The block that `ref` names, shared; errc::corrupt_page when it is gone (its generation passed).
+  /// The block that `ref` names, shared; errc::corrupt_page when it is gone (its generation
+  /// passed).
   virtual result<block> share(const buffer_ref& ref) = 0;
 
 protected:
@@ -126,7 +127,7 @@ public:
 
   virtual ~stream() = default; ///< blocks until all enqueued work has run
   virtual void enqueue(task work, completion done = {}) = 0;
-  virtual event record() = 0;                ///< an event after all work enqueued so far
+  virtual event record() = 0;                  ///< an event after all work enqueued so far
   virtual void wait(const event& earlier) = 0; ///< later work waits; own events: nothing to do
   virtual stream_usage usage() const noexcept = 0;
   virtual void synchronize() = 0; ///< blocks; tests and teardown only
@@ -160,7 +161,8 @@ struct device_options {
 };
 
 /// Makes a device of the named backend; errc::unsupported lists those that this build has.
-result<std::shared_ptr<device>> make_device(std::string_view backend, const device_options& options);
+result<std::shared_ptr<device>> make_device(std::string_view backend,
+                                            const device_options& options);
 
 /// Names of the backends in this build.
 std::span<const std::string_view> backends() noexcept;

@@ -167,12 +167,12 @@ struct page_mass_args {
 struct audit_args {
   cache_dims dims;
   std::uint32_t rows = 0;
-  tensor_ref out;                    ///< the attend's output
-  const float* lse = nullptr;        ///< the attend's lse `[rows, query_heads]`
-  const float* full_out = nullptr;   ///< f32 `[rows, query_heads, head_dim]`
-  const float* full_lse = nullptr;   ///< `[rows, query_heads]`
-  double* coverage = nullptr;        ///< out: mean over rows and heads of exp(lse - full_lse)
-  double* output_error = nullptr;    ///< out: ||out - full_out|| / ||full_out||
+  tensor_ref out;                  ///< the attend's output
+  const float* lse = nullptr;      ///< the attend's lse `[rows, query_heads]`
+  const float* full_out = nullptr; ///< f32 `[rows, query_heads, head_dim]`
+  const float* full_lse = nullptr; ///< `[rows, query_heads]`
+  double* coverage = nullptr;      ///< out: mean over rows and heads of exp(lse - full_lse)
+  double* output_error = nullptr;  ///< out: ||out - full_out|| / ||full_out||
 };
 
 // -- copies -------------------------------------------------------------------------------------

@@ -37,14 +37,14 @@ struct cache_dims {
 /// Byte offsets inside one page of one form. All offsets are multiples of 64.
 struct page_layout {
   form stored = form::f32;
-  std::uint32_t k_group = 0;         ///< tokens that share a K scale: min(page_tokens, 32)
-  std::uint32_t v_group = 0;         ///< channels that share a V scale: 32
-  std::size_t k_offset = 0;          ///< from the head's begin
-  std::size_t v_offset = 0;          ///< from the head's begin
-  std::size_t k_scale_offset = 0;    ///< f16 `[head_dim, page_tokens / k_group, 2]`; fp8: f32 `[1]`
-  std::size_t v_scale_offset = 0;    ///< f16 `[page_tokens, head_dim / v_group, 2]`; fp8: f32 `[1]`
-  std::size_t head_bytes = 0;        ///< distance between two heads
-  std::size_t page_bytes = 0;        ///< head_bytes * kv_heads
+  std::uint32_t k_group = 0;      ///< tokens that share a K scale: min(page_tokens, 32)
+  std::uint32_t v_group = 0;      ///< channels that share a V scale: 32
+  std::size_t k_offset = 0;       ///< from the head's begin
+  std::size_t v_offset = 0;       ///< from the head's begin
+  std::size_t k_scale_offset = 0; ///< f16 `[head_dim, page_tokens / k_group, 2]`; fp8: f32 `[1]`
+  std::size_t v_scale_offset = 0; ///< f16 `[page_tokens, head_dim / v_group, 2]`; fp8: f32 `[1]`
+  std::size_t head_bytes = 0;     ///< distance between two heads
+  std::size_t page_bytes = 0;     ///< head_bytes * kv_heads
 };
 
 page_layout layout_of(const cache_dims& dims, form stored) noexcept;
@@ -56,7 +56,8 @@ enum summary_part : std::uint8_t {
   summary_min_max = 2,  ///< f16 min `[head_dim]` rounded down, f16 max `[head_dim]` rounded up
 };
 
-/// Offsets inside one page's summary; a head's part is contiguous. Computed from the keys as stored.
+/// Offsets inside one page's summary; a head's part is contiguous. Computed from the keys as
+/// stored.
 struct summary_layout {
   std::uint8_t parts = summary_none;
   std::size_t mean_offset = 0;

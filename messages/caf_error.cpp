@@ -25,8 +25,9 @@ error from_caf(const caf::error& x, const char* what) {
     return {static_cast<errc>(x.code()), std::move(text)};
   }
   if (x == caf::sec::request_timeout)
-    return {errc::deadline_exceeded, std::string{what} + " did not end before the deadline; retry, "
-                                                         "or raise limits.deadline"};
+    return {errc::deadline_exceeded, std::string{what}
+                                         + " did not end before the deadline; retry, "
+                                           "or raise limits.deadline"};
   return {errc::actor_down, std::string{what} + " failed because an actor went down; retry"};
 }
 

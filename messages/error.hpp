@@ -69,12 +69,15 @@ class [[nodiscard]] result {
 public:
   using value_type = T;
 
-  result() requires std::is_void_v<T> = default;
+  result() requires std::is_void_v<T>
+  = default;
   template <class U = stored>
-    requires(!std::is_same_v<std::remove_cvref_t<U>, result>
-             && !std::is_same_v<std::remove_cvref_t<U>, pikv::error>
-             && std::is_constructible_v<stored, U>)
-  result(U&& x) : data_(std::in_place_index<0>, std::forward<U>(x)) {}
+  requires(
+      !std::is_same_v<
+          std::remove_cvref_t<U>,
+          result> && !std::is_same_v<std::remove_cvref_t<U>, pikv::error> && std::is_constructible_v<stored, U>)
+      result(U&& x)
+      : data_(std::in_place_index<0>, std::forward<U>(x)) {}
   result(pikv::error e) : data_(std::in_place_index<1>, std::move(e)) {}
   result(errc c, std::string what) : result(pikv::error{c, std::move(what)}) {}
 

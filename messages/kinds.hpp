@@ -10,7 +10,15 @@ namespace pikv {
 
 /// What a client asks a router for.
 enum class request_kind : std::uint8_t {
-  append, annotate, attend, open, fork, close, pin, unpin, usage
+  append,
+  annotate,
+  attend,
+  open,
+  fork,
+  close,
+  pin,
+  unpin,
+  usage
 };
 
 /// Why pages are dropped although their sequence is open.

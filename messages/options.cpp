@@ -12,13 +12,13 @@ namespace {
 
 bool type_matches(option_type type, const option_value& value) noexcept {
   switch (type) {
-    case option_type::boolean: return std::holds_alternative<bool>(value);
-    case option_type::integer:
-    case option_type::bytes:
-    case option_type::duration: return std::holds_alternative<std::int64_t>(value);
-    case option_type::real:
-      return std::holds_alternative<double>(value) || std::holds_alternative<std::int64_t>(value);
-    case option_type::text: return std::holds_alternative<std::string>(value);
+  case option_type::boolean: return std::holds_alternative<bool>(value);
+  case option_type::integer:
+  case option_type::bytes:
+  case option_type::duration: return std::holds_alternative<std::int64_t>(value);
+  case option_type::real:
+    return std::holds_alternative<double>(value) || std::holds_alternative<std::int64_t>(value);
+  case option_type::text: return std::holds_alternative<std::string>(value);
   }
   return false;
 }
@@ -51,20 +51,20 @@ result<void> check_text(const option_spec& spec, const std::string& x) {
 
 std::string_view to_string(option_type x) noexcept {
   switch (x) {
-    case option_type::boolean: return "boolean";
-    case option_type::integer: return "integer";
-    case option_type::real: return "real number";
-    case option_type::text: return "text";
-    case option_type::bytes: return "size in bytes";
-    case option_type::duration: return "duration";
+  case option_type::boolean: return "boolean";
+  case option_type::integer: return "integer";
+  case option_type::real: return "real number";
+  case option_type::text: return "text";
+  case option_type::bytes: return "size in bytes";
+  case option_type::duration: return "duration";
   }
   return "unknown";
 }
 
 result<void> check(const option_spec& spec, const option_value& value) {
   if (!type_matches(spec.type, value))
-    return {errc::invalid_argument, fmt::format("{}: {} has the wrong type; expected: {}", spec.name,
-                                                to_string(value), to_string(spec.type))};
+    return {errc::invalid_argument, fmt::format("{}: {} has the wrong type; expected: {}",
+                                                spec.name, to_string(value), to_string(spec.type))};
   if (const auto* x = std::get_if<std::int64_t>(&value))
     return check_number(spec, static_cast<double>(*x));
   if (const auto* x = std::get_if<double>(&value))

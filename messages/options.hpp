@@ -46,7 +46,9 @@ std::string to_string(const option_value& x);
 class option_set {
 public:
   void set(std::string name, option_value value) { values_[std::move(name)] = std::move(value); }
-  const std::map<std::string, option_value, std::less<>>& values() const noexcept { return values_; }
+  const std::map<std::string, option_value, std::less<>>& values() const noexcept {
+    return values_;
+  }
 
   /// Preconditions: the name is in the set and has this type (`complete` ensures both).
   std::int64_t integer(std::string_view name) const;

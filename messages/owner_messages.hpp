@@ -115,8 +115,8 @@ struct surveyed_page {
 struct attend_work {
   ticket_id ticket{};
   std::uint32_t layer = 0;
-  bool direct = false;  ///< write the client's output; else leave a partial
-  bool surveyed = false; ///< use the pages leased by the survey of this ticket
+  bool direct = false;    ///< write the client's output; else leave a partial
+  bool surveyed = false;  ///< use the pages leased by the survey of this ticket
   bool page_mass = false; ///< also return the log mass of each page
   std::uint32_t rows = 0; ///< rows of the client's buffers
   std::uint32_t scopes = 1;
@@ -142,8 +142,8 @@ struct attend_done {
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, attend_done& x) {
-  return f(caf::meta::type_name("attend_done"), x.read, x.evicted, x.out, x.lse, x.page_lse, x.facts,
-           x.pages);
+  return f(caf::meta::type_name("attend_done"), x.read, x.evicted, x.out, x.lse, x.page_lse,
+           x.facts, x.pages);
 }
 
 /// Let go of what a survey or an attend of this ticket left behind.

@@ -5,12 +5,12 @@ namespace pikv {
 
 std::string_view to_string(form x) noexcept {
   switch (x) {
-    case form::f32: return "f32";
-    case form::f16: return "f16";
-    case form::bf16: return "bf16";
-    case form::int8: return "int8";
-    case form::int4: return "int4";
-    case form::fp8: return "fp8";
+  case form::f32: return "f32";
+  case form::f16: return "f16";
+  case form::bf16: return "bf16";
+  case form::int8: return "int8";
+  case form::int4: return "int4";
+  case form::fp8: return "fp8";
   }
   return "unknown";
 }

@@ -15,10 +15,11 @@ result<void> router_state::check_append(const client_request& r) {
       return s.error();
     const auto next = (*s)->layers[r.layer].appended;
     if (part.position != next)
-      return {errc::position_gap,
-              fmt::format("sequence {}, layer {}: the next position is {}, not {}; append tokens in "
-                          "order, each once",
-                          part.sequence.value, r.layer, next, part.position)};
+      return {
+          errc::position_gap,
+          fmt::format("sequence {}, layer {}: the next position is {}, not {}; append tokens in "
+                      "order, each once",
+                      part.sequence.value, r.layer, next, part.position)};
   }
   return {};
 }
@@ -47,17 +48,17 @@ void router_state::append(const client_request& r, std::shared_ptr<request> q) {
   watch(*q, f, &router_state::give_up_append);
   for (auto& [device, x] : f->owners)
     self_->request(owner(device), caf::infinite, x.work)
-      .then(
-        [this, f, &x](ack_atom) {
-          x.ended = append_flow::owner_part::outcome::done;
-          appended(f);
-        },
-        [this, f, &x](const caf::error& e) {
-          f->failed = from_caf(e, "the append");
-          if (f->failed.code == errc::over_budget || f->failed.code == errc::position_gap)
-            x.ended = append_flow::owner_part::outcome::refused;
-          appended(f);
-        });
+        .then(
+            [this, f, &x](ack_atom) {
+              x.ended = append_flow::owner_part::outcome::done;
+              appended(f);
+            },
+            [this, f, &x](const caf::error& e) {
+              f->failed = from_caf(e, "the append");
+              if (f->failed.code == errc::over_budget || f->failed.code == errc::position_gap)
+                x.ended = append_flow::owner_part::outcome::refused;
+              appended(f);
+            });
   if (!f->fenced)
     settle(*f); // behind the append in the owner's mailbox
 }

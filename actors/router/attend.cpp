@@ -34,8 +34,7 @@ result<void> router_state::check_attend(const client_request& r, const request& 
       return {errc::entries_lost,
               fmt::format("sequence {}, layer {}: {} entries were lost with a failed device; set "
                           "allow_lost to read the rest, or open the sequence anew",
-                          part.sequence.value, r.layer,
-                          layer.lost.size() * geometry_.page_tokens)};
+                          part.sequence.value, r.layer, layer.lost.size() * geometry_.page_tokens)};
   }
   return {};
 }
@@ -115,44 +114,44 @@ void router_state::survey(const flow_ptr& f) {
     survey_work w{f->request.ticket, f->request.layer, f->policies->scores,
                   f->policies->summary_parts, f->parts_of(o)};
     self_->request(o.handle, caf::infinite, std::move(w))
-      .then(
-        [this, f, i](const survey_done& done) {
-          if (f->ended)
-            return;
-          auto& x = f->in->owners[i];
-          x.device = f->owners[i].device;
-          x.parts = f->owners[i].parts;
-          x.survey = done;
-          auto& scratch = context_->devices[x.device.value].device->scratch();
-          for (auto [ref, block] : {std::pair{&done.facts, &x.facts},
-                                    std::pair{&done.mass, &x.mass},
-                                    std::pair{&done.quest, &x.quest}}) {
-            if (ref->bytes == 0)
-              continue;
-            auto shared = scratch.share(*ref);
-            if (!shared)
-              return fail(f, owner_gone());
-            *block = std::move(*shared);
-          }
-          if (--f->waiting == 0)
-            plan(f);
-        },
-        [this, f](const caf::error& e) { fail(f, from_caf(e, "the survey of an attend")); });
+        .then(
+            [this, f, i](const survey_done& done) {
+              if (f->ended)
+                return;
+              auto& x = f->in->owners[i];
+              x.device = f->owners[i].device;
+              x.parts = f->owners[i].parts;
+              x.survey = done;
+              auto& scratch = context_->devices[x.device.value].device->scratch();
+              for (auto [ref, block] :
+                   {std::pair{&done.facts, &x.facts}, std::pair{&done.mass, &x.mass},
+                    std::pair{&done.quest, &x.quest}}) {
+                if (ref->bytes == 0)
+                  continue;
+                auto shared = scratch.share(*ref);
+                if (!shared)
+                  return fail(f, owner_gone());
+                *block = std::move(*shared);
+              }
+              if (--f->waiting == 0)
+                plan(f);
+            },
+            [this, f](const caf::error& e) { fail(f, from_caf(e, "the survey of an attend")); });
   }
 }
 
 void router_state::plan(const flow_ptr& f) {
   jobs_.launch(
-    self_, *context_->lanes[lane_.value].stream,
-    [in = f->in, out = f->out](gpu::executor& x, error& status) {
-      make_plan(*in, *out, x);
-      status = out->failed;
-    },
-    [this, f] {
-      if (!f->ended)
-        read(f);
-    },
-    [this, f](const error& e) { fail(f, e); });
+      self_, *context_->lanes[lane_.value].stream,
+      [in = f->in, out = f->out](gpu::executor& x, error& status) {
+        make_plan(*in, *out, x);
+        status = out->failed;
+      },
+      [this, f] {
+        if (!f->ended)
+          read(f);
+      },
+      [this, f](const error& e) { fail(f, e); });
 }
 
 void router_state::read(const flow_ptr& f) {
@@ -176,27 +175,27 @@ void router_state::read_one(const flow_ptr& f, std::size_t i) {
     w.selection = f->out->selections[i].ref();
   }
   self_->request(o.handle, caf::infinite, std::move(w))
-    .then(
-      [this, f, i](const attend_done& done) {
-        if (f->ended)
-          return;
-        auto& x = f->owners[i];
-        x.done = done;
-        auto& scratch = context_->devices[x.device.value].device->scratch();
-        for (auto [ref, block] : {std::pair{&done.out, &x.out}, std::pair{&done.lse, &x.lse},
-                                  std::pair{&done.page_lse, &x.page_lse},
-                                  std::pair{&done.facts, &x.facts}}) {
-          if (ref->bytes == 0)
-            continue;
-          auto shared = scratch.share(*ref);
-          if (!shared)
-            return fail(f, owner_gone());
-          *block = std::move(*shared);
-        }
-        if (--f->waiting == 0)
-          f->direct() ? complete(f) : merge(f);
-      },
-      [this, f](const caf::error& e) { fail(f, from_caf(e, "the attention")); });
+      .then(
+          [this, f, i](const attend_done& done) {
+            if (f->ended)
+              return;
+            auto& x = f->owners[i];
+            x.done = done;
+            auto& scratch = context_->devices[x.device.value].device->scratch();
+            for (auto [ref, block] :
+                 {std::pair{&done.out, &x.out}, std::pair{&done.lse, &x.lse},
+                  std::pair{&done.page_lse, &x.page_lse}, std::pair{&done.facts, &x.facts}}) {
+              if (ref->bytes == 0)
+                continue;
+              auto shared = scratch.share(*ref);
+              if (!shared)
+                return fail(f, owner_gone());
+              *block = std::move(*shared);
+            }
+            if (--f->waiting == 0)
+              f->direct() ? complete(f) : merge(f);
+          },
+          [this, f](const caf::error& e) { fail(f, from_caf(e, "the attention")); });
 }
 
 void router_state::fail(const flow_ptr& f, const error& e) {

@@ -100,8 +100,8 @@ void router_state::audit(const attend_flow& f, std::shared_ptr<audit_flow> a) {
                     std::uint64_t{dims.query_heads} * dims.head_dim, dims.head_dim};
   r->buffers.lse = a->full_lse.data();
   r->buffers.rows = a->rows;
-  // The publisher owns the buffers. It runs inside this actor, when the flow ends, unless the request
-  // is swept: then nothing is compared.
+  // The publisher owns the buffers. It runs inside this actor, when the flow ends, unless the
+  // request is swept: then nothing is compared.
   auto done = std::make_shared<bool>(false);
   r->publish = [a, done](const result<request_outcome>& x) { *done = x.ok(); };
   client_request again{request_kind::attend, context_->requests.add(r), f.request.layer, {part}};
@@ -115,18 +115,18 @@ void router_state::audit(const attend_flow& f, std::shared_ptr<audit_flow> a) {
 void router_state::compare_audit(const std::shared_ptr<audit_flow>& a) {
   auto& kernels = context_->devices[lane_.value % context_->devices.size()].device->kernels();
   jobs_.launch(
-    self_, *context_->lanes[lane_.value].stream,
-    [a, dims = context_->dims, &kernels](gpu::executor& x, error&) {
-      kernels.audit({dims, a->rows, dense(a->out, a->out_type, dims.query_heads, dims.head_dim),
-                     a->lse.data(), a->full_out.data(), a->full_lse.data(), &a->coverage,
-                     &a->output_error},
-                    x);
-    },
-    [this, a] {
-      probe_->coverage(a->coverage);
-      probe_->output_error(a->output_error);
-    },
-    [](const error&) {});
+      self_, *context_->lanes[lane_.value].stream,
+      [a, dims = context_->dims, &kernels](gpu::executor& x, error&) {
+        kernels.audit({dims, a->rows, dense(a->out, a->out_type, dims.query_heads, dims.head_dim),
+                       a->lse.data(), a->full_out.data(), a->full_lse.data(), &a->coverage,
+                       &a->output_error},
+                      x);
+      },
+      [this, a] {
+        probe_->coverage(a->coverage);
+        probe_->output_error(a->output_error);
+      },
+      [](const error&) {});
 }
 
 } // namespace pikv

@@ -17,19 +17,19 @@ namespace pikv {
 
 /// The gate of one layer of one sequence, as annotated.
 struct gate_record {
-  std::uint32_t first = 0;                ///< position of top[0]
-  std::vector<std::uint16_t> top;         ///< top-1 expert by position, for tokens not yet settled
-  std::uint32_t latest_position = 0;      ///< of the first row of `latest`
-  std::vector<float> latest;              ///< logits of the last annotate `[tokens, experts]`
+  std::uint32_t first = 0;           ///< position of top[0]
+  std::vector<std::uint16_t> top;    ///< top-1 expert by position, for tokens not yet settled
+  std::uint32_t latest_position = 0; ///< of the first row of `latest`
+  std::vector<float> latest;         ///< logits of the last annotate `[tokens, experts]`
 };
 
 struct layer_record {
   std::uint32_t appended = 0;
-  std::uint32_t settled = 0;              ///< pages that were ordered to settle
-  std::uint32_t fences = 0;               ///< settles, appends that must end before the next work
-  std::vector<std::uint32_t> on_device;   ///< settled pages by device
-  std::vector<std::uint32_t> device_of;   ///< by page; no_device until it has settled or when lost
-  std::vector<std::uint32_t> lost;        ///< pages on devices whose owner died
+  std::uint32_t settled = 0;            ///< pages that were ordered to settle
+  std::uint32_t fences = 0;             ///< settles, appends that must end before the next work
+  std::vector<std::uint32_t> on_device; ///< settled pages by device
+  std::vector<std::uint32_t> device_of; ///< by page; no_device until it has settled or when lost
+  std::vector<std::uint32_t> lost;      ///< pages on devices whose owner died
   gate_record gate;
 
   static constexpr std::uint32_t no_device = 0xffffffff;
@@ -62,7 +62,8 @@ struct sequence_record {
 class lane_sequences {
 public:
   lane_sequences() = default;
-  lane_sequences(std::uint32_t layers, std::uint32_t devices) : layers_(layers), devices_(devices) {}
+  lane_sequences(std::uint32_t layers, std::uint32_t devices)
+      : layers_(layers), devices_(devices) {}
 
   sequence_record* find(sequence_id x);
   sequence_record& open(sequence_id x);
@@ -83,7 +84,7 @@ public:
 
   std::size_t counted() const noexcept {
     return static_cast<std::size_t>(
-      std::ranges::count_if(sequences_, [](const auto& x) { return x.second.counted; }));
+        std::ranges::count_if(sequences_, [](const auto& x) { return x.second.counted; }));
   }
 
 private:

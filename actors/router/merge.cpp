@@ -63,9 +63,8 @@ void router_state::merge(const flow_ptr& f) {
           const auto tokens = f->request.parts[o.parts[k]].tokens;
           if (o.parts[k] == i && pages > 0) {
             mass.resize(pages);
-            kernels.page_mass({tokens, dims.query_heads, pages, floats(o.page_lse) + score, lse,
-                               mass.data()},
-                              x);
+            kernels.page_mass(
+                {tokens, dims.query_heads, pages, floats(o.page_lse) + score, lse, mass.data()}, x);
             add_uses(reinterpret_cast<const surveyed_page*>(o.facts.data()) + page, mass, tokens,
                      f->uses[i]);
           }
@@ -75,8 +74,9 @@ void router_state::merge(const flow_ptr& f) {
       }
     }
   };
-  jobs_.launch(self_, stream, std::move(task), [this, f] { complete(f); },
-               [this, f](const error& e) { fail(f, e); });
+  jobs_.launch(
+      self_, stream, std::move(task), [this, f] { complete(f); },
+      [this, f](const error& e) { fail(f, e); });
 }
 
 void router_state::report_use(const attend_flow& f) {
@@ -100,8 +100,7 @@ void router_state::complete(const flow_ptr& f) {
   for (const auto& part : f->request.parts) {
     const auto n = std::uint64_t{part.tokens};
     rows += n;
-    account.existing
-      += (n * (part.position + 1) + n * (n - 1) / 2) * context_->dims.kv_heads;
+    account.existing += (n * (part.position + 1) + n * (n - 1) / 2) * context_->dims.kv_heads;
   }
   for (const auto& o : f->owners) {
     account.read += o.done.read;
@@ -113,8 +112,8 @@ void router_state::complete(const flow_ptr& f) {
   account.lost = f->lost;
   out.attend.config_version = f->policies->version;
   const double shards = context_->settings.cache.shards;
-  out.attend.routed_shards
-    = f->surveyed ? f->out->routed_shards / static_cast<double>(rows) : shards;
+  out.attend.routed_shards =
+      f->surveyed ? f->out->routed_shards / static_cast<double>(rows) : shards;
   if (!account.adds_up())
     return end(f->request,
                error{errc::internal,

@@ -19,11 +19,11 @@ router_actor::behavior_type router_behaviour(router_state::pointer self, context
                                              lane_id lane, std::uint64_t first_sequence) {
   self->state.start(self, std::move(context), lane, first_sequence);
   return {
-    [=](const client_request& r) { self->state.enqueue(r); },
-    [=](const stream_done& x) { self->state.finish(x); },
-    [=](decided_atom, ticket_id ticket) { self->state.decided(ticket); },
-    [=](tick_atom) { self->state.tick(); },
-    [=](crash_atom) { throw std::runtime_error("crash asked for by a test"); },
+      [=](const client_request& r) { self->state.enqueue(r); },
+      [=](const stream_done& x) { self->state.finish(x); },
+      [=](decided_atom, ticket_id ticket) { self->state.decided(ticket); },
+      [=](tick_atom) { self->state.tick(); },
+      [=](crash_atom) { throw std::runtime_error("crash asked for by a test"); },
   };
 }
 
@@ -99,15 +99,15 @@ bool router_state::fenced(const client_request& r) {
 void router_state::dispatch(const client_request& r, const std::shared_ptr<request>& q) {
   notice_restarts();
   switch (r.kind) {
-    case request_kind::append: return append(r, q);
-    case request_kind::annotate: return annotate(r, q);
-    case request_kind::attend: return attend(r, q);
-    case request_kind::open: return open(r);
-    case request_kind::fork: return fork(r, q);
-    case request_kind::close: return change(r, q, sequence_verb::close);
-    case request_kind::pin: return change(r, q, sequence_verb::pin);
-    case request_kind::unpin: return change(r, q, sequence_verb::unpin);
-    case request_kind::usage: return usage(r, q);
+  case request_kind::append: return append(r, q);
+  case request_kind::annotate: return annotate(r, q);
+  case request_kind::attend: return attend(r, q);
+  case request_kind::open: return open(r);
+  case request_kind::fork: return fork(r, q);
+  case request_kind::close: return change(r, q, sequence_verb::close);
+  case request_kind::pin: return change(r, q, sequence_verb::pin);
+  case request_kind::unpin: return change(r, q, sequence_verb::unpin);
+  case request_kind::usage: return usage(r, q);
   }
 }
 
@@ -149,10 +149,11 @@ result<sequence_record*> router_state::usable(sequence_id x, bool allow_broken) 
             fmt::format("sequence {} was never opened in this cache", x.value)};
   }
   if (s->broken && !allow_broken)
-    return {errc::sequence_lost,
-            fmt::format("sequence {} lost its window with a failed device or an append that did not "
-                        "finish; close it and open it anew",
-                        x.value)};
+    return {
+        errc::sequence_lost,
+        fmt::format("sequence {} lost its window with a failed device or an append that did not "
+                    "finish; close it and open it anew",
+                    x.value)};
   return s;
 }
 

@@ -32,13 +32,13 @@ struct score_block {
 };
 
 struct part_view {
-  std::vector<located_page> pages;      ///< ascending position
-  std::vector<std::uint32_t> kept_before; ///< kept pages among the first i
+  std::vector<located_page> pages;          ///< ascending position
+  std::vector<std::uint32_t> kept_before;   ///< kept pages among the first i
   std::vector<std::uint32_t> tokens_before; ///< tokens of kept pages among the first i
-  std::vector<score_block> scores;      ///< by owner index
-  std::size_t capacity = 0;             ///< most pages that one list of this part can hold
-  std::vector<std::uint32_t> lists;     ///< `[tokens, scopes, capacity]` of indices into `pages`
-  std::vector<std::uint32_t> counts;    ///< `[tokens, scopes]`
+  std::vector<score_block> scores;          ///< by owner index
+  std::size_t capacity = 0;                 ///< most pages that one list of this part can hold
+  std::vector<std::uint32_t> lists;  ///< `[tokens, scopes, capacity]` of indices into `pages`
+  std::vector<std::uint32_t> counts; ///< `[tokens, scopes]`
   bool single_owner = false;
 };
 
@@ -98,7 +98,7 @@ std::size_t old_pages(const part_view& v, const page_geometry& g, std::uint32_t 
 class planner {
 public:
   planner(const plan_input& in, std::uint32_t scopes, std::vector<part_view>& views)
-    : in_(in), scopes_(scopes), views_(views), dims_(in.context->dims) {}
+      : in_(in), scopes_(scopes), views_(views), dims_(in.context->dims) {}
 
   void plan_row(std::size_t part, std::uint32_t token, workspace& w) const {
     auto& v = views_[part];
@@ -106,8 +106,8 @@ public:
     const auto old = old_pages(v, in_.geometry, position);
     for (const auto& x : v.pages)
       if (!x.kept())
-        w.evicted += visible_tokens(x.page.first_position, x.tokens(), position, 1)
-                     * dims_.kv_heads;
+        w.evicted +=
+            visible_tokens(x.page.first_position, x.tokens(), position, 1) * dims_.kv_heads;
     auto routed_tokens = route(part, token, old, w);
     const auto eligible = v.kept_before[old];
     const auto& selection = *in_.policies->selection;
@@ -185,8 +185,8 @@ private:
       return;
     if (v.single_owner) {
       const auto& s = v.scores[v.pages.front().owner];
-      const auto* base = (quest ? s.quest : s.mass)
-                         + (std::size_t{token} * dims_.query_heads + head) * s.pages;
+      const auto* base =
+          (quest ? s.quest : s.mass) + (std::size_t{token} * dims_.query_heads + head) * s.pages;
       policies::mean_softmax(base, heads, s.pages, w.shares);
       return;
     }
@@ -230,8 +230,8 @@ result<gpu::block> write_selection(const plan_input& in, std::uint32_t scopes,
       const auto row = in.parts[part].row_begin + t;
       const auto old = old_pages(v, in.geometry, in.parts[part].position + t);
       always[row] = static_cast<std::uint32_t>(
-        std::count_if(v.pages.begin(), v.pages.begin() + static_cast<std::ptrdiff_t>(old),
-                      [&](const located_page& x) { return x.owner == owner; }));
+          std::count_if(v.pages.begin(), v.pages.begin() + static_cast<std::ptrdiff_t>(old),
+                        [&](const located_page& x) { return x.owner == owner; }));
       for (std::uint32_t s = 0; s < scopes; ++s) {
         const auto list = std::size_t{t} * scopes + s;
         const auto before = pages.size();
@@ -275,8 +275,8 @@ void make_plan(const plan_input& in, plan_output& out, gpu::executor& x) {
   const auto& selection = *in.policies->selection;
   const bool selects = selection.score() != policies::page_score::none;
   out.scopes = selects && selection.scope() == policies::head_scope::per_kv_head
-                 ? in.context->dims.kv_heads
-                 : 1;
+                   ? in.context->dims.kv_heads
+                   : 1;
   std::vector<part_view> views;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> rows; // (part, token)
   for (std::uint32_t p = 0; p < in.parts.size(); ++p) {

@@ -17,9 +17,9 @@ namespace pikv {
 /// What one owner surveyed.
 struct surveyed_owner {
   device_id device{};
-  std::vector<std::uint32_t> parts;  ///< indices into plan_input::parts, in the owner's order
+  std::vector<std::uint32_t> parts; ///< indices into plan_input::parts, in the owner's order
   survey_done survey;
-  gpu::block facts, mass, quest;     ///< shared for as long as the plan is being made
+  gpu::block facts, mass, quest; ///< shared for as long as the plan is being made
 };
 
 struct plan_input {

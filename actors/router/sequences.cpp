@@ -28,11 +28,11 @@ void router_state::tell_owners(const request& q, const sequence_work& w,
   };
   for (std::uint32_t d = 0; d < context_->devices.size(); ++d)
     self_->request(owner({d}), time_left(q), w)
-      .then([answered](ack_atom) { answered(); },
-            [failed, answered](const caf::error& e) {
-              *failed = from_caf(e, "a change of a sequence");
-              answered();
-            });
+        .then([answered](ack_atom) { answered(); },
+              [failed, answered](const caf::error& e) {
+                *failed = from_caf(e, "a change of a sequence");
+                answered();
+              });
 }
 
 void router_state::fork(const client_request& r, const std::shared_ptr<request>& q) {
@@ -79,26 +79,26 @@ void router_state::usage(const client_request& r, const std::shared_ptr<request>
   };
   for (std::uint32_t d = 0; d < context_->devices.size(); ++d)
     self_->request(owner({d}), time_left(*q), usage_atom_v)
-      .then(
-        [total, answered](const owner_usage& u) {
-          if (total->ok()) {
-            auto& t = (*total)->usage;
-            t.sequences += u.sequences;
-            t.entries += u.entries;
-            t.pages_window += u.pages_window;
-            t.pages_settled += u.pages_settled;
-            t.pages_evicted += u.pages_evicted;
-            t.page_bytes += u.page_bytes;
-            t.summary_bytes += u.summary_bytes;
-            t.table_bytes += u.table_bytes;
-            t.reserved_bytes += u.reserved_bytes;
-          }
-          answered();
-        },
-        [total, answered](const caf::error& e) {
-          *total = from_caf(e, "the usage report");
-          answered();
-        });
+        .then(
+            [total, answered](const owner_usage& u) {
+              if (total->ok()) {
+                auto& t = (*total)->usage;
+                t.sequences += u.sequences;
+                t.entries += u.entries;
+                t.pages_window += u.pages_window;
+                t.pages_settled += u.pages_settled;
+                t.pages_evicted += u.pages_evicted;
+                t.page_bytes += u.page_bytes;
+                t.summary_bytes += u.summary_bytes;
+                t.table_bytes += u.table_bytes;
+                t.reserved_bytes += u.reserved_bytes;
+              }
+              answered();
+            },
+            [total, answered](const caf::error& e) {
+              *total = from_caf(e, "the usage report");
+              answered();
+            });
 }
 
 } // namespace pikv

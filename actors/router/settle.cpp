@@ -11,13 +11,13 @@ settle_order router_state::place(const policy_set& p, sequence_id id, std::uint3
                                  const sequence_record& s, std::uint32_t page) const {
   const auto tokens = geometry_.page_tokens;
   policies::page_facts facts{id, layer, page, geometry_.first_position(page), tokens, {}};
-  // The gate that labels a layer is that of the layer before: it is known when the page settles and,
-  // unlike the layer's own, also when a query of this layer is routed.
+  // The gate that labels a layer is that of the layer before: it is known when the page settles
+  // and, unlike the layer's own, also when a query of this layer is routed.
   if (layer > 0)
     facts.top_experts = top_experts(s.layers[layer - 1].gate, facts.first_position, tokens);
   auto shard = p.placement->place(facts);
-  auto stored = p.compression->keeps_raw() ? context_->raw
-                                           : p.compression->choose(facts, context_->raw);
+  auto stored =
+      p.compression->keeps_raw() ? context_->raw : p.compression->choose(facts, context_->raw);
   auto devices = static_cast<std::uint32_t>(context_->devices.size());
   return {id, page, shard, policies::owner_of(shard, devices), stored};
 }
@@ -32,7 +32,7 @@ void router_state::settle(const append_flow& f) {
     const auto target = geometry_.settled_pages(layer.appended);
     for (; layer.settled < target; ++layer.settled)
       works[context_->home_of(part.sequence)].orders.push_back(
-        place(p, part.sequence, layer_index, *s, layer.settled));
+          place(p, part.sequence, layer_index, *s, layer.settled));
     if (layer_index > 0)
       forget_before(s->layers[layer_index - 1].gate, geometry_.first_position(layer.settled));
   }
@@ -54,17 +54,17 @@ void router_state::settle(const append_flow& f) {
       pump();
     };
     self_->request(owner(home), context_->settings.limits.deadline, w)
-      .then(
-        [this, w = w, version = p.version, limits = p.budget->limits(),
-         lift](const settle_done& done) {
-          settled(w, done);
-          tell_scheduler(w.layer, version, done.settled, limits);
-          lift();
-        },
-        [this, w = w, lift](const caf::error&) {
-          settled(w, {});
-          lift();
-        });
+        .then(
+            [this, w = w, version = p.version, limits = p.budget->limits(),
+             lift](const settle_done& done) {
+              settled(w, done);
+              tell_scheduler(w.layer, version, done.settled, limits);
+              lift();
+            },
+            [this, w = w, lift](const caf::error&) {
+              settled(w, {});
+              lift();
+            });
   }
 }
 
@@ -113,7 +113,7 @@ void router_state::tell_scheduler(std::uint32_t layer, std::uint64_t version,
       pump();
     };
     self_->request(scheduler, context_->settings.limits.deadline, std::move(e))
-      .then([lift](ack_atom) { lift(); }, [lift](const caf::error&) { lift(); });
+        .then([lift](ack_atom) { lift(); }, [lift](const caf::error&) { lift(); });
   }
 }
 

@@ -62,9 +62,9 @@ private:
     while (!owed_.empty() && owed_.front().flow.expired())
       owed_.pop_front();
     owed_.push_back({q.deadline, f, [this, weak = std::weak_ptr{f}, give_up] {
-                        if (auto flow = weak.lock())
-                          (this->*give_up)(flow);
-                      }});
+                       if (auto flow = weak.lock())
+                         (this->*give_up)(flow);
+                     }});
   }
   /// Not the directory's: work for an owner whose death was not noticed yet must fail, not reach an
   /// owner that knows nothing.
@@ -132,7 +132,7 @@ private:
   };
   std::deque<owed_flow> owed_;
   std::unordered_map<ticket_id, std::shared_ptr<append_flow>> voted_; ///< await their verdict
-  std::vector<directory<shard_owner_actor>::entry> owners_; ///< as last noticed
+  std::vector<directory<shard_owner_actor>::entry> owners_;           ///< as last noticed
   double audit_debt_ = 0; ///< attends owed an audit; one is due at 1
   std::unordered_map<ticket_id, std::function<void()>> audits_; ///< what follows an audit's attend
   std::optional<monitoring::router_probe> probe_;

@@ -55,7 +55,9 @@ void page_ledger::collect(sequence_id id, std::uint32_t layer, const layer_ledge
     auto record = x.record;
     record.queries = l.rows - x.rows_at_settle;
     const bool fresh = policy.needs_mass() && record.queries == 0;
-    out.push_back({fresh, policy.utility(record, context), record.first_position,
+    out.push_back({fresh,
+                   policy.utility(record, context),
+                   record.first_position,
                    {id, layer, page, x.device, x.stored}});
   }
 }

@@ -43,8 +43,8 @@ public:
   /// Tokens in settled pages of a (sequence, layer) that are still kept.
   std::uint64_t kept_tokens(sequence_id sequence, std::uint32_t layer) const;
 
-  /// Up to `count` pages of lowest utility of one (sequence, layer), forgotten at once. Pages that no
-  /// query has seen since they settled give way last.
+  /// Up to `count` pages of lowest utility of one (sequence, layer), forgotten at once. Pages that
+  /// no query has seen since they settled give way last.
   std::vector<victim> take_lowest(sequence_id sequence, std::uint32_t layer, std::size_t count,
                                   const policies::scheduling_policy& policy);
   /// The same over everything unpinned on a device.

@@ -59,11 +59,10 @@ void evict(self_pointer self, const std::vector<victim>& victims, evict_reason r
       done(x->pages);
   };
   for (auto& [key, w] : orders)
-    self
-      ->request(context.owners.get(std::get<device_id>(key).value).handle,
-                context.settings.limits.deadline, std::move(w))
-      .then([answered](const reclaim_done& r) { answered(r.pages); },
-            [answered](const caf::error&) { answered(0); });
+    self->request(context.owners.get(std::get<device_id>(key).value).handle,
+                  context.settings.limits.deadline, std::move(w))
+        .then([answered](const reclaim_done& r) { answered(r.pages); },
+              [answered](const caf::error&) { answered(0); });
 }
 
 /// How many pages of the (sequence, layer) exceed its budget.
@@ -72,7 +71,8 @@ std::size_t pages_over_budget(const scheduler_state& s, const settled_event& e,
   const auto limit = budget.entries(e.layer, e.entries);
   // Counted as large as the window gets before the next page settles, so that the budget also holds
   // between settles.
-  const auto window = std::uint64_t{s.geometry.window} + s.geometry.sinks + s.geometry.page_tokens - 1;
+  const auto window =
+      std::uint64_t{s.geometry.window} + s.geometry.sinks + s.geometry.page_tokens - 1;
   const auto kept = s.ledger.kept_tokens(e.sequence, e.layer);
   if (kept + window <= limit)
     return 0;
@@ -118,11 +118,11 @@ caf::result<reclaim_done> reclaim(self_pointer self, const reclaim_work& w) {
 
 void sequence_changed(scheduler_state& s, const sequence_work& w) {
   switch (w.verb) {
-    case sequence_verb::open: break;
-    case sequence_verb::fork: s.ledger.fork(w.sequence, w.child); break;
-    case sequence_verb::close: s.ledger.close(w.sequence); break;
-    case sequence_verb::pin: s.ledger.pin(w.sequence, true); break;
-    case sequence_verb::unpin: s.ledger.pin(w.sequence, false); break;
+  case sequence_verb::open: break;
+  case sequence_verb::fork: s.ledger.fork(w.sequence, w.child); break;
+  case sequence_verb::close: s.ledger.close(w.sequence); break;
+  case sequence_verb::pin: s.ledger.pin(w.sequence, true); break;
+  case sequence_verb::unpin: s.ledger.pin(w.sequence, false); break;
   }
 }
 
@@ -135,23 +135,23 @@ scheduler_actor::behavior_type behaviour(self_pointer self, context_ptr context)
   s.actor_probe = context->metrics->actor(monitoring::actor_kind::stream_scheduler, 0);
   s.context = std::move(context);
   return {
-    [=](const settled_event& e) { return settled(self, e); },
-    [=](const attended_event& e) {
-      self->state.ledger.attended(
-        e, [self](std::uint64_t ticks) { self->state.probe->reuse_distance(ticks); });
-    },
-    [=](const reclaim_work& w) { return reclaim(self, w); },
-    [=](const sequence_work& w) { sequence_changed(self->state, w); },
-    [=](forget_atom, device_id device) { self->state.ledger.forget_device(device); },
-    [=](drop_lane_atom, lane_id lane) {
-      auto& state = self->state;
-      state.ledger.close_if([&](sequence_id x) { return state.context->lane_of(x) == lane; });
-    },
-    [=](tick_atom) {
-      self->state.actor_probe->mailbox_depth(self->mailbox().size());
-      self->state.probe->flush();
-    },
-    [=](crash_atom) { throw std::runtime_error("crash asked for by a test"); },
+      [=](const settled_event& e) { return settled(self, e); },
+      [=](const attended_event& e) {
+        self->state.ledger.attended(
+            e, [self](std::uint64_t ticks) { self->state.probe->reuse_distance(ticks); });
+      },
+      [=](const reclaim_work& w) { return reclaim(self, w); },
+      [=](const sequence_work& w) { sequence_changed(self->state, w); },
+      [=](forget_atom, device_id device) { self->state.ledger.forget_device(device); },
+      [=](drop_lane_atom, lane_id lane) {
+        auto& state = self->state;
+        state.ledger.close_if([&](sequence_id x) { return state.context->lane_of(x) == lane; });
+      },
+      [=](tick_atom) {
+        self->state.actor_probe->mailbox_depth(self->mailbox().size());
+        self->state.probe->flush();
+      },
+      [=](crash_atom) { throw std::runtime_error("crash asked for by a test"); },
   };
 }
 

@@ -101,10 +101,10 @@ void shard_owner_state::reclaim_and_retry(const append_work& w, promise<ack_atom
     drain_held();
   };
   self_
-    ->request(context_->scheduler.get(0).handle, context_->settings.limits.deadline,
-              reclaim_work{device_, bytes})
-    .then([retry](const reclaim_done& r) mutable { retry(r.pages); },
-          [retry](const caf::error&) mutable { retry(0); });
+      ->request(context_->scheduler.get(0).handle, context_->settings.limits.deadline,
+                reclaim_work{device_, bytes})
+      .then([retry](const reclaim_done& r) mutable { retry(r.pages); },
+            [retry](const caf::error&) mutable { retry(0); });
 }
 
 void shard_owner_state::in_order(std::function<void()> f) {
@@ -152,8 +152,8 @@ void shard_owner_state::commit(append_plan plan, promise<ack_atom> p) {
       }
       auto& block = window.memory.back().data;
       for (std::uint32_t i = 0; i < take; ++i)
-        job->targets.push_back({block.data(), part.row_begin + t + i,
-                                static_cast<std::uint16_t>(place.slot + i)});
+        job->targets.push_back(
+            {block.data(), part.row_begin + t + i, static_cast<std::uint16_t>(place.slot + i)});
       window.views.back().tokens = static_cast<std::uint16_t>(place.slot + take);
       job->blocks.push_back(block);
       t += take;
@@ -167,21 +167,22 @@ void shard_owner_state::commit(append_plan plan, promise<ack_atom> p) {
     probe_->appended(entries);
   auto& kernels = device().device->kernels();
   jobs_.launch(
-    self_, *device().compute,
-    [job, context = context_, &kernels](gpu::executor& x, error& status) {
-      auto r = context->requests.find(job->ticket);
-      auto pin = r ? r->try_pin() : request::pin{};
-      if (!pin) {
-        for (auto& flag : job->broken)
-          flag->store(true, std::memory_order_release);
-        status = {errc::cancelled, "the append ended before its rows were read"};
-        return;
-      }
-      kernels.copy(job->copies, x);
-      job->args = {context->dims, context->raw, pin.buffers().k, pin.buffers().v, job->targets};
-      kernels.append(job->args, x);
-    },
-    [p]() mutable { p.deliver(ack_atom_v); }, [p](const error& e) mutable { p.deliver(to_caf(e)); });
+      self_, *device().compute,
+      [job, context = context_, &kernels](gpu::executor& x, error& status) {
+        auto r = context->requests.find(job->ticket);
+        auto pin = r ? r->try_pin() : request::pin{};
+        if (!pin) {
+          for (auto& flag : job->broken)
+            flag->store(true, std::memory_order_release);
+          status = {errc::cancelled, "the append ended before its rows were read"};
+          return;
+        }
+        kernels.copy(job->copies, x);
+        job->args = {context->dims, context->raw, pin.buffers().k, pin.buffers().v, job->targets};
+        kernels.append(job->args, x);
+      },
+      [p]() mutable { p.deliver(ack_atom_v); },
+      [p](const error& e) mutable { p.deliver(to_caf(e)); });
 }
 
 void shard_owner_state::truncate(const truncate_work& w) {
@@ -204,7 +205,7 @@ void shard_owner_state::truncate(const truncate_work& w) {
     if (!window.views.empty()) {
       auto& view = window.views.back();
       view.tokens = static_cast<std::uint16_t>(
-        std::min<std::uint32_t>(view.tokens, part.position - view.first_position));
+          std::min<std::uint32_t>(view.tokens, part.position - view.first_position));
     }
     layer.appended = part.position;
   }

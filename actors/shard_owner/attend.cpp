@@ -210,8 +210,9 @@ void shard_owner_state::attend(const attend_work& w, promise<attend_done> p) {
       }
     const auto& dims = context->dims;
     gpu::page_selection selection;
-    gpu::attend_args args{dims, context->scale, pin.buffers().q, job->rows, nullptr,
-                          pin.buffers().out, pin.buffers().lse, nullptr, job->offsets};
+    gpu::attend_args args{dims,        context->scale,    pin.buffers().q,   job->rows,
+                          nullptr,     pin.buffers().out, pin.buffers().lse, nullptr,
+                          job->offsets};
     if (job->selection) {
       selection = parse_selection(asked, job->selection);
       args.selection = &selection;
@@ -233,9 +234,9 @@ void shard_owner_state::attend(const attend_work& w, promise<attend_done> p) {
     }
   };
   jobs_.launch(
-    self_, *device().compute, std::move(task),
-    [job, p]() mutable { p.deliver(std::move(job->reply)); },
-    [p](const error& e) mutable { p.deliver(to_caf(e)); });
+      self_, *device().compute, std::move(task),
+      [job, p]() mutable { p.deliver(std::move(job->reply)); },
+      [p](const error& e) mutable { p.deliver(to_caf(e)); });
 }
 
 } // namespace pikv

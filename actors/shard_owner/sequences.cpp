@@ -49,34 +49,34 @@ result<void> shard_owner_state::change(const sequence_work& w) {
   if (s == nullptr)
     return {}; // nothing of it has come to this device
   switch (w.verb) {
-    case sequence_verb::open: break;
-    case sequence_verb::pin: s->pinned = true; break;
-    case sequence_verb::unpin: s->pinned = false; break;
-    case sequence_verb::close:
-      count_sequence(*s, -1);
-      sequences_.erase(w.sequence);
-      break;
-    case sequence_verb::fork: {
-      for (auto& layer : s->layers)
-        layer.open_shared = true;
-      owned_sequence child;
-      child.lane = context_->lane_of(w.child);
-      child.broken = std::make_shared<std::atomic<bool>>(s->broken->load());
-      for (const auto& layer : s->layers) {
-        owned_layer copy;
-        copy.appended = layer.appended;
-        copy.open_shared = true;
-        // Copies share the blocks; settled pages and full window pages never change.
-        copy.window.write().views = layer.window.read().views;
-        copy.window.write().memory = layer.window.read().memory;
-        copy.settled.write().views = layer.settled.read().views;
-        copy.settled.write().memory = layer.settled.read().memory;
-        child.layers.push_back(std::move(copy));
-      }
-      count_sequence(child, 1);
-      sequences_.insert_or_assign(w.child, std::move(child));
-      break;
+  case sequence_verb::open: break;
+  case sequence_verb::pin: s->pinned = true; break;
+  case sequence_verb::unpin: s->pinned = false; break;
+  case sequence_verb::close:
+    count_sequence(*s, -1);
+    sequences_.erase(w.sequence);
+    break;
+  case sequence_verb::fork: {
+    for (auto& layer : s->layers)
+      layer.open_shared = true;
+    owned_sequence child;
+    child.lane = context_->lane_of(w.child);
+    child.broken = std::make_shared<std::atomic<bool>>(s->broken->load());
+    for (const auto& layer : s->layers) {
+      owned_layer copy;
+      copy.appended = layer.appended;
+      copy.open_shared = true;
+      // Copies share the blocks; settled pages and full window pages never change.
+      copy.window.write().views = layer.window.read().views;
+      copy.window.write().memory = layer.window.read().memory;
+      copy.settled.write().views = layer.settled.read().views;
+      copy.settled.write().memory = layer.settled.read().memory;
+      child.layers.push_back(std::move(copy));
     }
+    count_sequence(child, 1);
+    sequences_.insert_or_assign(w.child, std::move(child));
+    break;
+  }
   }
   return {};
 }
@@ -132,8 +132,8 @@ void shard_owner_state::announce() {
       const auto& table = s.layers[l].settled.read();
       for (std::size_t i = 0; i < table.views.size(); ++i)
         if (table.views[i].data != nullptr)
-          e.pages.push_back({id, table.memory[i].page, table.views[i].shard, device_,
-                             table.views[i].stored});
+          e.pages.push_back(
+              {id, table.memory[i].page, table.views[i].shard, device_, table.views[i].stored});
       if (!e.pages.empty())
         caf::anon_send(context_->scheduler.get(0).handle, std::move(e));
     }
@@ -160,15 +160,16 @@ void shard_owner_state::tick() {
   for (const auto& [id, s] : sequences_)
     for (const auto& layer : s.layers)
       window += layer.window.read().views.size();
-  probe_->pages(window, std::accumulate(shard_pages_.begin(), shard_pages_.end(), std::uint64_t{0}));
+  probe_->pages(window,
+                std::accumulate(shard_pages_.begin(), shard_pages_.end(), std::uint64_t{0}));
   auto summaries = std::min<std::uint64_t>(summary_bytes_, memory.requested);
   probe_->bytes({memory.requested - summaries, summaries, memory.reserved, memory.capacity,
                  d.device->scratch().usage().reserved});
   probe_->shard_pages(shard_pages_);
   const gpu::stream* streams[] = {d.compute.get(), d.codec.get(), d.copy.get()};
-  constexpr monitoring::stream_role roles[]
-    = {monitoring::stream_role::attend, monitoring::stream_role::encode,
-       monitoring::stream_role::transfer};
+  constexpr monitoring::stream_role roles[] = {monitoring::stream_role::attend,
+                                               monitoring::stream_role::encode,
+                                               monitoring::stream_role::transfer};
   for (std::size_t i = 0; i < 3; ++i) {
     auto busy = streams[i]->usage().busy;
     probe_->stream_busy(roles[i], std::chrono::duration<double>(busy - busy_[i]).count());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Settling: window page -> (summary) -> (encoded) -> this device's table or another owner's. A page
-// stays in the window, readable, until it has arrived; what fails on the way leaves it raw and here.
+// stays in the window, readable, until it has arrived; what fails on the way leaves it raw and
+// here.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -22,9 +23,9 @@ struct moving_page {
 
 gpu::page_view view_of(const page_record_ref& x, const gpu::block& data,
                        const gpu::block& summary) noexcept {
-  return {data.data(), summary ? summary.data() : nullptr,
+  return {data.data(),      summary ? summary.data() : nullptr,
           x.first_position, static_cast<std::uint16_t>(x.tokens),
-          x.stored, summary ? x.summary_parts : std::uint8_t{gpu::summary_none},
+          x.stored,         summary ? x.summary_parts : std::uint8_t{gpu::summary_none},
           x.shard};
 }
 
@@ -51,8 +52,8 @@ void shard_owner_state::take_orders(const settle_work& w, settling& s) {
     if (view.tokens != dims().page_tokens)
       continue; // the append that filled it failed
     moving_page page{order, {}, it->data, {}};
-    page.record = {order.sequence, w.layer, order.page, view.first_position, view.tokens,
-                   order.shard, view.stored, gpu::summary_none, it->data.ref(), {}};
+    page.record = {order.sequence, w.layer,     order.page,        view.first_position, view.tokens,
+                   order.shard,    view.stored, gpu::summary_none, it->data.ref(),      {}};
     s.pages.push_back(std::move(page));
   }
 }
@@ -110,24 +111,27 @@ void shard_owner_state::summarise(const settle_work& w, const std::shared_ptr<se
   });
   if (!waits) {
     if (!views->empty())
-      jobs_.launch(self_, *device().compute, task, [] {}, [](const error&) {});
+      jobs_.launch(
+          self_, *device().compute, task, [] {}, [](const error&) {});
     return;
   }
   // The task also marks the point where the appended bytes are there to be encoded or copied.
-  jobs_.launch(self_, *device().compute, task, [this, s] { encode(s); },
-               [s](const error& e) { s->reply.deliver(to_caf(e)); });
+  jobs_.launch(
+      self_, *device().compute, task, [this, s] { encode(s); },
+      [s](const error& e) { s->reply.deliver(to_caf(e)); });
 }
 
 void shard_owner_state::encode(std::shared_ptr<settling> s) {
   std::map<form, encode_work> batches;
-  auto targets = std::make_shared<std::map<form, std::vector<std::pair<std::size_t, gpu::block>>>>();
+  auto targets =
+      std::make_shared<std::map<form, std::vector<std::pair<std::size_t, gpu::block>>>>();
   std::uint64_t no_memory = 0;
   for (std::size_t i = 0; i < s->pages.size(); ++i) {
     auto& x = s->pages[i];
     if (x.order.stored == x.record.stored)
       continue;
-    auto block = device().device->memory().allocate(
-      gpu::layout_of(dims(), x.order.stored).page_bytes);
+    auto block =
+        device().device->memory().allocate(gpu::layout_of(dims(), x.order.stored).page_bytes);
     if (!block) {
       ++no_memory;
       continue;
@@ -149,28 +153,28 @@ void shard_owner_state::encode(std::shared_ptr<settling> s) {
   };
   for (auto& [target, batch] : batches) {
     self_
-      ->request(context_->compressors.get(device_.value).handle, context_->settings.limits.deadline,
-                batch)
-      .then(
-        [this, s, targets, done, kind = target](const encode_done& r) {
-          auto& list = (*targets)[kind];
-          for (std::size_t i = 0; i < list.size() && i < r.representable.size(); ++i) {
-            auto& [index, block] = list[i];
-            if (r.representable[i] == 0) {
-              probe_->kept_raw(1, monitoring::kept_raw_reason::not_finite);
-              continue;
-            }
-            auto& x = s->pages[index];
-            x.record.stored = kind;
-            x.record.data = block.ref();
-            x.data = std::move(block);
-          }
-          done();
-        },
-        [this, n = batch.pages.size(), done](const caf::error&) {
-          probe_->kept_raw(n, monitoring::kept_raw_reason::failed);
-          done();
-        });
+        ->request(context_->compressors.get(device_.value).handle,
+                  context_->settings.limits.deadline, batch)
+        .then(
+            [this, s, targets, done, kind = target](const encode_done& r) {
+              auto& list = (*targets)[kind];
+              for (std::size_t i = 0; i < list.size() && i < r.representable.size(); ++i) {
+                auto& [index, block] = list[i];
+                if (r.representable[i] == 0) {
+                  probe_->kept_raw(1, monitoring::kept_raw_reason::not_finite);
+                  continue;
+                }
+                auto& x = s->pages[index];
+                x.record.stored = kind;
+                x.record.data = block.ref();
+                x.data = std::move(block);
+              }
+              done();
+            },
+            [this, n = batch.pages.size(), done](const caf::error&) {
+              probe_->kept_raw(n, monitoring::kept_raw_reason::failed);
+              done();
+            });
   }
 }
 
@@ -195,26 +199,26 @@ void shard_owner_state::move(std::shared_ptr<settling> s) {
   };
   for (auto& [target, batch] : batches) {
     self_->request(context_->transfer.get(0).handle, context_->settings.limits.deadline, batch)
-      .then(
-        [s, done, list = members[target]](const move_done& r) {
-          for (auto i : list)
-            s->pages[i].order.incarnation = r.incarnation;
-          done();
-        },
-        [this, s, done, list = members[target], to = target](const caf::error&) {
-          truncate_work given_up{s->layer, {}};
-          for (auto i : list) {
-            auto& x = s->pages[i];
-            x.order.device = device_; // it stays here
-            given_up.parts.push_back(
-              {x.order.sequence, x.record.first_position, x.record.tokens, 0});
-          }
-          // The transfer may have gone down after the other owner adopted them.
-          self_
-            ->request(context_->owners.get(to.value).handle, context_->settings.limits.deadline,
-                      std::move(given_up))
-            .then([done](ack_atom) { done(); }, [done](const caf::error&) { done(); });
-        });
+        .then(
+            [s, done, list = members[target]](const move_done& r) {
+              for (auto i : list)
+                s->pages[i].order.incarnation = r.incarnation;
+              done();
+            },
+            [this, s, done, list = members[target], to = target](const caf::error&) {
+              truncate_work given_up{s->layer, {}};
+              for (auto i : list) {
+                auto& x = s->pages[i];
+                x.order.device = device_; // it stays here
+                given_up.parts.push_back(
+                    {x.order.sequence, x.record.first_position, x.record.tokens, 0});
+              }
+              // The transfer may have gone down after the other owner adopted them.
+              self_
+                  ->request(context_->owners.get(to.value).handle,
+                            context_->settings.limits.deadline, std::move(given_up))
+                  .then([done](ack_atom) { done(); }, [done](const caf::error&) { done(); });
+            });
   }
 }
 

@@ -28,40 +28,36 @@ shard_owner_actor::behavior_type owner_behaviour(self_pointer self, context_ptr 
                                                  device_id device, std::uint64_t incarnation) {
   self->state.start(self, std::move(context), device, incarnation);
   return {
-    [=](const append_work& w) {
-      return in_order<ack_atom>(self, w, &shard_owner_state::append);
-    },
-    [=](const truncate_work& w) -> ack_atom {
-      self->state.in_order([=] { self->state.truncate(w); });
-      return ack_atom_v;
-    },
-    [=](const settle_work& w) {
-      return in_order<settle_done>(self, w, &shard_owner_state::settle);
-    },
-    [=](const survey_work& w) {
-      return in_order<survey_done>(self, w, &shard_owner_state::survey);
-    },
-    [=](const attend_work& w) {
-      return in_order<attend_done>(self, w, &shard_owner_state::attend);
-    },
-    [=](const release_work& w) {
-      self->state.in_order([=] { self->state.release(w.ticket); });
-    },
-    [=](const sequence_work& w) {
-      return in_order<ack_atom>(self, w, &shard_owner_state::change_and_reply);
-    },
-    [=](const adopt_work& w) -> caf::result<ack_atom> {
-      if (auto r = self->state.adopt(w); !r)
-        return to_caf(r.error());
-      return ack_atom_v;
-    },
-    [=](const evict_work& w) { return reclaim_done{self->state.evict(w)}; },
-    [=](usage_atom) { return self->state.usage(); },
-    [=](drop_lane_atom, lane_id lane) { self->state.drop_lane(lane); },
-    [=](announce_atom) { self->state.announce(); },
-    [=](const stream_done& x) { self->state.finish(x); },
-    [=](tick_atom) { self->state.tick(); },
-    [=](crash_atom) { throw std::runtime_error("crash asked for by a test"); },
+      [=](const append_work& w) { return in_order<ack_atom>(self, w, &shard_owner_state::append); },
+      [=](const truncate_work& w) -> ack_atom {
+        self->state.in_order([=] { self->state.truncate(w); });
+        return ack_atom_v;
+      },
+      [=](const settle_work& w) {
+        return in_order<settle_done>(self, w, &shard_owner_state::settle);
+      },
+      [=](const survey_work& w) {
+        return in_order<survey_done>(self, w, &shard_owner_state::survey);
+      },
+      [=](const attend_work& w) {
+        return in_order<attend_done>(self, w, &shard_owner_state::attend);
+      },
+      [=](const release_work& w) { self->state.in_order([=] { self->state.release(w.ticket); }); },
+      [=](const sequence_work& w) {
+        return in_order<ack_atom>(self, w, &shard_owner_state::change_and_reply);
+      },
+      [=](const adopt_work& w) -> caf::result<ack_atom> {
+        if (auto r = self->state.adopt(w); !r)
+          return to_caf(r.error());
+        return ack_atom_v;
+      },
+      [=](const evict_work& w) { return reclaim_done{self->state.evict(w)}; },
+      [=](usage_atom) { return self->state.usage(); },
+      [=](drop_lane_atom, lane_id lane) { self->state.drop_lane(lane); },
+      [=](announce_atom) { self->state.announce(); },
+      [=](const stream_done& x) { self->state.finish(x); },
+      [=](tick_atom) { self->state.tick(); },
+      [=](crash_atom) { throw std::runtime_error("crash asked for by a test"); },
   };
 }
 

@@ -8,8 +8,8 @@
 
 namespace pikv {
 
-/// Starts the owner of a device. Its streams and arenas belong to the context, so a successor can go
-/// on with them; the pages themselves die with the actor.
+/// Starts the owner of a device. Its streams and arenas belong to the context, so a successor can
+/// go on with them; the pages themselves die with the actor.
 shard_owner_actor spawn_shard_owner(caf::actor_system& system, context_ptr context,
                                     device_id device);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// What a shard owner knows: windows and settled pages of every sequence on its device, the rings of
-/// its shards, and what requests in flight hold on to. append.cpp, settle.cpp, attend.cpp and
+/// What a shard owner knows: windows and settled pages of every sequence on its device, the rings
+/// of its shards, and what requests in flight hold on to. append.cpp, settle.cpp, attend.cpp and
 /// sequences.cpp each have the handlers of one concern; actor.cpp wires them up.
 #pragma once
 
@@ -128,7 +128,9 @@ private:
   // survey.cpp
   result<std::shared_ptr<surveying>> prepare_survey(const survey_work& w);
   result<void> add_summaries(owned_layer& layer, std::uint8_t parts, surveying& job);
-  result<gpu::block> scratch(std::size_t bytes) { return device().device->scratch().allocate(bytes); }
+  result<gpu::block> scratch(std::size_t bytes) {
+    return device().device->scratch().allocate(bytes);
+  }
 
   // sequences.cpp
   void count_page(const gpu::page_view& view, int direction) noexcept;
@@ -147,7 +149,7 @@ private:
   gpu::page_layout raw_layout_;
   std::unordered_map<sequence_id, owned_sequence> sequences_;
   std::unordered_map<ticket_id, held_request> held_;
-  std::vector<std::deque<ring_slot>> rings_; ///< by shard, oldest first
+  std::vector<std::deque<ring_slot>> rings_;  ///< by shard, oldest first
   std::deque<std::function<void()>> waiting_; ///< behind an append that waits for memory
   bool reclaiming_ = false;
   std::optional<monitoring::owner_probe> probe_;
@@ -155,7 +157,7 @@ private:
   std::uint64_t pages_evicted_ = 0;
   std::vector<std::uint64_t> shard_pages_; ///< settled pages by shard
   std::uint64_t summary_bytes_ = 0;        ///< forks count shared summaries again
-  std::chrono::nanoseconds busy_[3]{}; ///< compute, codec, copy as of the last tick
+  std::chrono::nanoseconds busy_[3]{};     ///< compute, codec, copy as of the last tick
   job_list jobs_; // last: its destructor fails what is pending while the rest is still there
 };
 

@@ -122,13 +122,13 @@ void shard_owner_state::survey(const survey_work& w, promise<survey_done> p) {
     score(gpu::score_kind::quest, job->quest);
   };
   jobs_.launch(
-    self_, *device().compute, std::move(task),
-    [this, job, p]() mutable {
-      if (auto it = held_.find(job->ticket); it != held_.end())
-        it->second.leases = std::move(job->leases);
-      p.deliver(std::move(job->reply));
-    },
-    [p](const error& e) mutable { p.deliver(to_caf(e)); });
+      self_, *device().compute, std::move(task),
+      [this, job, p]() mutable {
+        if (auto it = held_.find(job->ticket); it != held_.end())
+          it->second.leases = std::move(job->leases);
+        p.deliver(std::move(job->reply));
+      },
+      [p](const error& e) mutable { p.deliver(to_caf(e)); });
 }
 
 } // namespace pikv

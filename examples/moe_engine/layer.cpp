@@ -121,8 +121,8 @@ void expert_pass::choose(const model_config& c, thread_team& team, const activat
   });
 }
 
-/// The largest logits in falling order, equal ones by index, and their softmax: renormalised over the
-/// chosen, the softmax over all equals the softmax over the chosen.
+/// The largest logits in falling order, equal ones by index, and their softmax: renormalised over
+/// the chosen, the softmax over all equals the softmax over the chosen.
 void expert_pass::choose_row(std::span<const float> logits, std::span<std::uint32_t> chosen,
                              std::span<float> weight) {
   std::size_t held = 0;

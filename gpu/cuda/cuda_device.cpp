@@ -74,8 +74,8 @@ result<std::unique_ptr<memory_source>> device_region(int gpu, std::size_t bytes)
                  fmt::format("GPU {} has no {} bytes for pages; lower devices.memory ({})", gpu,
                              bytes, cudaGetErrorString(code))};
   }
-  return std::unique_ptr<memory_source>{std::make_unique<region_source>(
-      static_cast<std::byte*>(p), whole(bytes), [p, gpu] {
+  return std::unique_ptr<memory_source>{
+      std::make_unique<region_source>(static_cast<std::byte*>(p), whole(bytes), [p, gpu] {
         cudaSetDevice(gpu);
         cudaFree(p);
       })};
@@ -83,8 +83,8 @@ result<std::unique_ptr<memory_source>> device_region(int gpu, std::size_t bytes)
 
 result<std::unique_ptr<memory_source>> host_region(std::size_t bytes) {
   void* p = nullptr;
-  if (const auto code
-      = cudaHostAlloc(&p, whole(bytes), cudaHostAllocMapped | cudaHostAllocPortable);
+  if (const auto code =
+          cudaHostAlloc(&p, whole(bytes), cudaHostAllocMapped | cudaHostAllocPortable);
       code != cudaSuccess) {
     cudaGetLastError();
     return error{errc::over_budget,
@@ -117,8 +117,7 @@ result<std::shared_ptr<device>> make_cuda_device(const device_options& x) {
   if (!scratch)
     return scratch.error();
   return std::shared_ptr<device>(std::make_shared<cuda_device>(
-      x, gpu,
-      fmt::format("{} (sm_{}{})", properties.name, properties.major, properties.minor),
+      x, gpu, fmt::format("{} (sm_{}{})", properties.name, properties.major, properties.minor),
       slab_arena::make(x.id, arena_kind::memory, x.memory_bytes, {}, std::move(*memory)),
       slab_arena::make(x.id, arena_kind::scratch, x.scratch_bytes, {}, std::move(*scratch))));
 }

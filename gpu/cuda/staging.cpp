@@ -43,8 +43,8 @@ result<tensor_ref> readable_f32(launch_queue& q, const tensor_ref& x, std::uint3
   copy.reserve(std::size_t{rows} * heads * dim);
   for (std::uint64_t r = 0; r < rows; ++r)
     for (std::uint64_t h = 0; h < heads; ++h) {
-      const auto* from = reinterpret_cast<const std::uint16_t*>(x.data) + r * x.row_stride
-                         + h * x.head_stride;
+      const auto* from =
+          reinterpret_cast<const std::uint16_t*>(x.data) + r * x.row_stride + h * x.head_stride;
       for (std::uint32_t c = 0; c < dim; ++c)
         copy.push_back(x.type == dtype::f16 ? detail::f32_from_f16(from[c])
                                             : detail::f32_from_bf16(from[c]));
@@ -57,15 +57,15 @@ writable_tensor::writable_tensor(launch_queue& q, const tensor_ref& x, std::uint
                                  std::uint32_t heads, std::uint32_t dim)
     : queue_(q), caller_(x), device_(x), rows_(rows), heads_(heads), dim_(dim) {
   if (!launch_queue::reachable(x.data))
-    device_ = dense(q.reserve(std::size_t{rows} * heads * dim * size_of(x.type)), x.type, heads,
-                    dim);
+    device_ =
+        dense(q.reserve(std::size_t{rows} * heads * dim * size_of(x.type)), x.type, heads, dim);
 }
 
 result<void> writable_tensor::bring_back(std::span<const row_range> written) {
   if (device_.data == caller_.data)
     return {};
-  auto from
-    = queue_.fetch(device_.data, std::size_t{rows_} * heads_ * dim_ * size_of(caller_.type));
+  auto from =
+      queue_.fetch(device_.data, std::size_t{rows_} * heads_ * dim_ * size_of(caller_.type));
   if (!from)
     return from.error();
   const auto staged = dense(const_cast<std::byte*>(*from), caller_.type, heads_, dim_);

@@ -66,7 +66,8 @@ public:
   result<void> bring_back(std::size_t begin, std::size_t count) {
     if (device_ == caller_ || count == 0)
       return {};
-    auto from = queue_.fetch(reinterpret_cast<const std::byte*>(device_ + begin), count * sizeof(T));
+    auto from =
+        queue_.fetch(reinterpret_cast<const std::byte*>(device_ + begin), count * sizeof(T));
     if (!from)
       return from.error();
     std::memcpy(static_cast<void*>(caller_ + begin), *from, count * sizeof(T));

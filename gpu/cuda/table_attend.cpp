@@ -65,8 +65,9 @@ std::size_t scores_of(std::span<const sequence_rows> sequences,
                       std::span<const std::uint64_t> offsets, std::uint32_t query_heads) {
   std::size_t n = 0;
   for (std::size_t i = 0; i < sequences.size(); ++i)
-    n = std::max<std::size_t>(n, offsets[i] + std::size_t{sequences[i].row_count} * query_heads
-                                                  * sequences[i].settled.size());
+    n = std::max<std::size_t>(n, offsets[i]
+                                     + std::size_t{sequences[i].row_count} * query_heads
+                                           * sequences[i].settled.size());
   return n;
 }
 
@@ -105,8 +106,8 @@ void attend(const attend_args& a, executor& x) noexcept {
     const auto& d = a.dims;
     writable_tensor out{q, a.out, rows.end, d.query_heads, d.head_dim};
     writable_array<float> lse{q, a.lse, std::size_t{rows.end} * d.query_heads};
-    const auto scores
-      = a.page_lse == nullptr ? 0 : scores_of(a.sequences, a.page_lse_offsets, d.query_heads);
+    const auto scores =
+        a.page_lse == nullptr ? 0 : scores_of(a.sequences, a.page_lse_offsets, d.query_heads);
     writable_array<float> page_lse{q, scores == 0 ? nullptr : a.page_lse, scores};
     auto workspace = q.attend_workspace();
     if (!workspace)

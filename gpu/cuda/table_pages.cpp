@@ -29,7 +29,11 @@ void append(const append_args& a, executor& x) noexcept {
     const auto k = bring(a.k), v = bring(a.v);
     if (!k || !v)
       return k ? v.error() : k.error();
-    append_launch launch{a.dims, a.stored, *k, *v, static_cast<std::uint32_t>(a.targets.size()),
+    append_launch launch{a.dims,
+                         a.stored,
+                         *k,
+                         *v,
+                         static_cast<std::uint32_t>(a.targets.size()),
                          q.upload(a.targets)};
     if (auto r = q.flush(); !r)
       return r;
@@ -54,9 +58,12 @@ void encode(const encode_args& a, executor& x) noexcept {
     if (a.pages.empty())
       return {};
     writable_array<codec_error> errors{q, a.errors.data(), a.errors.size()};
-    encode_launch launch{a.dims,           a.pages.front().stored,
-                         a.target,         static_cast<std::uint32_t>(a.pages.size()),
-                         q.upload(a.pages), q.upload(a.out),
+    encode_launch launch{a.dims,
+                         a.pages.front().stored,
+                         a.target,
+                         static_cast<std::uint32_t>(a.pages.size()),
+                         q.upload(a.pages),
+                         q.upload(a.out),
                          errors.device()};
     if (auto r = q.flush(); !r)
       return r;

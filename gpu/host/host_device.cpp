@@ -12,8 +12,8 @@
 
 #include <pikv/gpu/host/host_stream.hpp>
 #include <pikv/gpu/host/kernels.hpp>
-#include <pikv/gpu/memory/slab_arena.hpp>
 #include <pikv/gpu/host/thread_pool.hpp>
+#include <pikv/gpu/memory/slab_arena.hpp>
 
 namespace pikv::gpu {
 

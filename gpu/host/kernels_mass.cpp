@@ -43,8 +43,7 @@ HWY_NOINLINE void mass_of(const page_mass_args& a, std::size_t begin, std::size_
 
 void page_mass(const page_mass_args& a, executor& exec) {
   exec.run((a.pages + pages_per_part - 1) / pages_per_part, [&](std::size_t part, std::size_t) {
-    mass_of(a, part * pages_per_part,
-            std::min<std::size_t>((part + 1) * pages_per_part, a.pages));
+    mass_of(a, part * pages_per_part, std::min<std::size_t>((part + 1) * pages_per_part, a.pages));
   });
 }
 

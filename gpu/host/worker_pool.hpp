@@ -22,8 +22,9 @@ public:
   template <class F>
   void run(std::size_t parts, F&& part) noexcept {
     using fn = std::remove_reference_t<F>;
-    run_parts(parts, [](void* f, std::size_t i, std::size_t w) { (*static_cast<fn*>(f))(i, w); },
-              const_cast<std::remove_const_t<fn>*>(&part));
+    run_parts(
+        parts, [](void* f, std::size_t i, std::size_t w) { (*static_cast<fn*>(f))(i, w); },
+        const_cast<std::remove_const_t<fn>*>(&part));
   }
 
 protected:

@@ -9,7 +9,8 @@
 
 namespace pikv::policies {
 
-/// What the scheduler remembers of one settled page. `tick` counts attends of the (sequence, layer).
+/// What the scheduler remembers of one settled page. `tick` counts attends of the (sequence,
+/// layer).
 struct page_record {
   std::uint32_t first_position = 0;
   std::uint32_t tokens = 0;
@@ -32,7 +33,8 @@ public:
   virtual bool needs_mass() const noexcept = 0;  ///< attention then also returns per-page mass
   virtual bool needs_reads() const noexcept = 0; ///< the router then reports which pages were read
   /// Higher is kept longer; finite; ties give way in order of position, oldest first.
-  virtual double utility(const page_record& page, const schedule_context& context) const noexcept = 0;
+  virtual double utility(const page_record& page,
+                         const schedule_context& context) const noexcept = 0;
 };
 
 std::span<const table_entry<scheduling_policy>> scheduling_table();

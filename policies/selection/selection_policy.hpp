@@ -28,9 +28,10 @@ public:
   virtual std::size_t pages_to_read(std::size_t eligible) const noexcept = 0;
 };
 
-/// Turns log-scores into shares, as ranked in docs and tests: softmax over the pages per query head,
-/// then the mean over `heads` query heads. `scores` is `[heads, pages]` (row stride `pages_stride`);
-/// pages with -inf get share 0. `shares` has one value per page and is overwritten.
+/// Turns log-scores into shares, as ranked in docs and tests: softmax over the pages per query
+/// head, then the mean over `heads` query heads. `scores` is `[heads, pages]` (row stride
+/// `pages_stride`); pages with -inf get share 0. `shares` has one value per page and is
+/// overwritten.
 void mean_softmax(const float* scores, std::size_t heads, std::size_t pages_stride,
                   std::span<float> shares) noexcept;
 

@@ -115,9 +115,9 @@ TEST_F(cuda_cache, selects_pages_as_the_host_does) {
   std::mt19937_64 rng(3);
   for (std::uint64_t i = 0; i < 20 && !HasFailure(); ++i) {
     auto s = random_case(rng);
-    s.selection = choose(i % 2 == 0 ? "mass" : "quest",
-                         {{"heads", std::string{i % 4 < 2 ? "shared" : "per_kv_head"}},
-                          {"share", 0.25}});
+    s.selection =
+        choose(i % 2 == 0 ? "mass" : "quest",
+               {{"heads", std::string{i % 4 < 2 ? "shared" : "per_kv_head"}}, {"share", 0.25}});
     if (i % 3 == 0)
       s.routing = choose("mass");
     expect_same(s, i, tolerance_of(s), 15);

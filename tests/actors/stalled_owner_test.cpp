@@ -59,10 +59,10 @@ protected:
     attend_options o;
     o.deadline = deadline;
     return kv
-      ->attend(0, {&last, 1}, nhd(std::as_const(q), 1, f.query_heads, f.head_dim),
-               nhd(out, 1, f.query_heads, f.head_dim), o)
-      .wait()
-      .code();
+        ->attend(0, {&last, 1}, nhd(std::as_const(q), 1, f.query_heads, f.head_dim),
+                 nhd(out, 1, f.query_heads, f.head_dim), o)
+        .wait()
+        .code();
   }
 
   static constexpr model_shape f = fault_shape;

@@ -318,8 +318,7 @@ TEST(attend_kernel, every_instruction_set_matches_float64) {
   for (std::int64_t left = supported; left != 0; left &= left - 1) {
     hwy::SetSupportedTargetsForTest(left & -left);
     SCOPED_TRACE(gpu::host_simd_target());
-    for (const form stored : {form::f32, form::f16, form::bf16, form::int8, form::int4,
-                              form::fp8})
+    for (const form stored : {form::f32, form::f16, form::bf16, form::int8, form::int4, form::fp8})
       for (const std::uint32_t page_tokens : {8U, 16U})
         check({.stored = stored, .head_dim = 32, .page_tokens = page_tokens, .page_lse = true},
               900);

@@ -41,9 +41,11 @@ TEST(page_mass, equals_the_float64_sum_over_rows_and_the_mean_over_heads) {
       double want = 0;
       for (std::size_t r = 0; r < lse.size(); ++r)
         if (std::isfinite(lse[r]))
-          want += std::exp(static_cast<double>(page_lse[r * pages + p]) - static_cast<double>(lse[r]));
+          want +=
+              std::exp(static_cast<double>(page_lse[r * pages + p]) - static_cast<double>(lse[r]));
       want /= heads;
-      ASSERT_NEAR(static_cast<double>(mass[p]), want, 1e-5 * want + 1e-30) << "case " << i << ", page " << p;
+      ASSERT_NEAR(static_cast<double>(mass[p]), want, 1e-5 * want + 1e-30)
+          << "case " << i << ", page " << p;
     }
   }
 }

@@ -54,8 +54,7 @@ TEST(region_source, runs_never_overlap_and_nothing_is_lost) {
           continue;
         const auto next = taken.lower_bound(p);
         ASSERT_TRUE(next == taken.end() || p + want <= next->first);
-        ASSERT_TRUE(next == taken.begin()
-                    || std::prev(next)->first + std::prev(next)->second <= p);
+        ASSERT_TRUE(next == taken.begin() || std::prev(next)->first + std::prev(next)->second <= p);
         ASSERT_TRUE(p >= nowhere() && p + want <= nowhere() + region);
         taken.emplace(p, want);
         bytes += want;
@@ -76,9 +75,9 @@ TEST(region_source, the_region_is_released_once_with_the_last_block_of_its_arena
   int released = 0;
   block kept;
   {
-    auto a = slab_arena::make({}, arena_kind::memory, 64 * grain, {},
-                              std::make_unique<region_source>(nowhere(), 64 * grain,
-                                                              [&] { ++released; }));
+    auto a = slab_arena::make(
+        {}, arena_kind::memory, 64 * grain, {},
+        std::make_unique<region_source>(nowhere(), 64 * grain, [&] { ++released; }));
     kept = *a->allocate(5000);
     EXPECT_GE(kept.data(), nowhere());
     EXPECT_EQ(a->allocate(65 * grain).code(), errc::over_budget);

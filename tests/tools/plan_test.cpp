@@ -87,8 +87,8 @@ TEST(plan, latent_int8_page_has_k_scales_only) {
 TEST(plan, page_parts_add_up_for_every_form_and_size) {
   for (const auto& model : known_models())
     for (const auto page_tokens : {8U, 16U, 32U, 64U})
-      for (const auto stored : {form::f32, form::f16, form::bf16, form::int8, form::int4,
-                                form::fp8}) {
+      for (const auto stored :
+           {form::f32, form::f16, form::bf16, form::int8, form::int4, form::fp8}) {
         const auto page = bytes_of_page(model, page_tokens, stored);
         EXPECT_EQ(page.values + page.scales + page.alignment, page.total);
         EXPECT_LT(page.alignment, model.kv_heads * 4U * 64);

@@ -25,12 +25,9 @@ struct plan_options {
   bool json = false;
 };
 
-const std::map<std::string, form> forms{{"f32", form::f32},
-                                        {"f16", form::f16},
-                                        {"bf16", form::bf16},
-                                        {"int8", form::int8},
-                                        {"int4", form::int4},
-                                        {"fp8", form::fp8}};
+const std::map<std::string, form> forms{{"f32", form::f32},   {"f16", form::f16},
+                                        {"bf16", form::bf16}, {"int8", form::int8},
+                                        {"int4", form::int4}, {"fp8", form::fp8}};
 const std::map<std::string, std::uint8_t> summaries{
     {"none", gpu::summary_none}, {"mass", gpu::summary_mean_var}, {"quest", gpu::summary_min_max}};
 
