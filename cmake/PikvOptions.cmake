@@ -38,7 +38,7 @@ target_compile_options(pikv_build_flags INTERFACE
   -Wno-error=maybe-uninitialized -Wno-error=array-bounds -Wno-error=stringop-overflow)
 if(PIKV_SANITIZE STREQUAL "address")
   # CAF 0.17's headers bind references to null and take their queues' ends for elements, which only
-  # -fsanitize=null and vptr report; GCC 12 also miscompiles calls through members with the latter.
+  # -fsanitize=null and vptr report; GCC 12 also seems to miscompile calls through members with it.
   add_compile_options(-fsanitize=address,undefined -fno-sanitize=null,vptr -fno-sanitize-recover=all
                       -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)

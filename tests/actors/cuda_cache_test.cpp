@@ -90,7 +90,7 @@ protected:
     return s;
   }
   static double tolerance_of(const config::settings& s) {
-    return s.cache.stored == dtype::f16 ? 4e-3 : 3e-2;
+    return s.cache.stored == dtype::f16 ? 4e-3 : 2e-2;
   }
 };
 
