@@ -95,22 +95,6 @@ inline void fill_positions(const cache_dims& dims, const sequence_rows& seq,
   }
 }
 
-/// Divides the next block's bytes among the vectors of tokens, taking its pages to be laid out as
-/// this block's. Only a hint: without a whole next block nothing is fetched.
-inline void fill_ahead(const cache_dims& dims, const page_layout& lay, const std::byte* const* next,
-                       token_block& b) {
-  const std::size_t share = lay.head_bytes * full_lanes / dims.page_tokens;
-  b.ahead_step = (share + dims.head_dim - 1) / dims.head_dim;
-  for (std::size_t j = 0; j < block_vectors; ++j) {
-    const std::size_t slot = j * full_lanes;
-    const std::byte* page = next[slot / dims.page_tokens];
-    b.ahead[j] = page != nullptr ? page + slot % dims.page_tokens / full_lanes * share
-                                 : reinterpret_cast<const std::byte*>(b.position);
-    if (page == nullptr)
-      b.ahead_step = 0;
-  }
-}
-
 /// Sets up `w.block` for up to 64 slots of pages; all of them have data. `next`: where the head's
 /// part begins in the pages of the block that follows, or null.
 inline void fill_block(const block_shape& shape, const tile& t, const pending_page* pages,
@@ -123,17 +107,23 @@ inline void fill_block(const block_shape& shape, const tile& t, const pending_pa
     const page_layout& lay = shape.layouts[static_cast<std::size_t>(pages[i].page->stored)];
     return pages[i].page->data + t.kv_head * lay.head_bytes;
   };
-  fill_ahead(dims, shape.layouts[static_cast<std::size_t>(pages[0].page->stored)], next, b);
-  if (reads_in_place(dims, pages, n, t.query_rows)) {
+  b.in_place = reads_in_place(dims, pages, n, t.query_rows);
+  if (b.in_place) {
     b.stored = pages[0].page->stored;
     b.k_stride = p;
     const page_layout& lay = shape.layouts[static_cast<std::size_t>(b.stored)];
     const std::size_t bytes = b.stored == form::f32 ? 4 : 2;
-    for (std::size_t i = 0; i < n; ++i)
+    // The next pages are taken to be laid out as these: what is fetched from them is only a hint.
+    const auto ahead = [&](std::size_t i) { return next[i] != nullptr ? next[i] : head(i); };
+    for (std::size_t i = 0; i < n; ++i) {
       b.v[i] = head(i) + lay.v_offset;
+      b.v_ahead[i] = ahead(i) + lay.v_offset;
+    }
     for (std::size_t j = 0; j < block_vectors; ++j) {
-      const std::size_t page = j * full_lanes / p;
-      b.k[j] = head(page < n ? page : 0) + lay.k_offset + j * full_lanes % p * bytes;
+      const std::size_t page = j * full_lanes / p < n ? j * full_lanes / p : 0;
+      const std::size_t offset = lay.k_offset + j * full_lanes % p * bytes;
+      b.k[j] = head(page) + offset;
+      b.k_ahead[j] = ahead(page) + offset;
     }
     return;
   }
@@ -203,8 +193,9 @@ HWY_NOINLINE void apply_block(const cache_dims& dims, const tile& t, workspace& 
   for (std::size_t i = 0; i < t.query_rows; i += VR) {
     if (b.first > w.rows[std::min(i + VR, t.query_rows) - 1].position)
       continue;
+    const bool fetch = Ahead && i == 0 && b.in_place;
     for (std::size_t r = 0; r < VR; r += MR)
-      if (Ahead && i == 0 && r == 0)
+      if (fetch && r == 0)
         all_logits<MR, Ahead, T>(w.q + (i + r) * dim, b, dim, w.s + r * block_tokens);
       else
         all_logits<MR, false, T>(w.q + (i + r) * dim, b, dim, w.s + r * block_tokens);
@@ -221,7 +212,10 @@ HWY_NOINLINE void apply_block(const cache_dims& dims, const tile& t, workspace& 
     }
     if (t.page_lse != nullptr)
       write_page_lse(dims, t, i, w);
-    all_sums<VR, T>(w.s, b, dim, w.acc + i * dim);
+    if (fetch)
+      all_sums<VR, Ahead, T>(w.s, b, dim, w.acc + i * dim);
+    else
+      all_sums<VR, false, T>(w.s, b, dim, w.acc + i * dim);
   }
 }
 

@@ -23,18 +23,19 @@ inline constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
 /// Up to 64 tokens of one KV head, either in the pages themselves or copied to f32.
 struct token_block {
-  form stored = form::f32;               ///< raw: the element type behind the pointers
-  const std::byte* k[block_vectors];     ///< channel 0 of each vector of tokens
-  const std::byte* ahead[block_vectors]; ///< this vector's share of the block that is read next
-  std::size_t ahead_step = 0;            ///< bytes of it for each channel
-  std::size_t k_stride = 0;              ///< elements from one channel to the next
-  const std::byte* v[block_pages];       ///< slot 0 of each page, `[page_tokens, head_dim]`
-  std::uint32_t tokens[block_pages];     ///< filled slots
-  std::uint32_t settled[block_pages];    ///< index among the settled pages, or none
+  form stored = form::f32;                 ///< raw: the element type behind the pointers
+  const std::byte* k[block_vectors];       ///< channel 0 of each vector of tokens
+  const std::byte* k_ahead[block_vectors]; ///< in place: `k` of the next block, or this one's
+  std::size_t k_stride = 0;                ///< elements from one channel to the next
+  const std::byte* v[block_pages];         ///< slot 0 of each page, `[page_tokens, head_dim]`
+  const std::byte* v_ahead[block_pages];   ///< in place: `v` of the next block, or this one's
+  std::uint32_t tokens[block_pages];       ///< filled slots
+  std::uint32_t settled[block_pages];      ///< index among the settled pages, or none
   std::uint32_t pages = 0;
   std::uint32_t page_tokens = 0;
   std::int32_t first = 0; ///< smallest position, relative to the sequence's rows
   std::int32_t last = 0;  ///< largest position
+  bool in_place = false;  ///< the pointers lead into pages, not into copies
   bool holes = false;     ///< some of the 64 slots hold no token
   HWY_ALIGN std::int32_t position[block_tokens]; ///< of each slot; beyond every row where empty
 };
@@ -46,13 +47,14 @@ struct row_state {
   HWY_ALIGN float sum[full_lanes] = {};
 };
 
-/// Fetches channel c's share of the next block into the second-level cache, so that one pass over
-/// the channels covers its K, V and scales.
+/// Asks for the vectors that the same step on the next block will read. Each step of both passes
+/// fetches what it uses itself, so the memory is busy all the time and never asked for too much at
+/// once. Into the second-level cache: a block's K and V would push each other out of the first.
 template <class T>
-HWY_INLINE void fetch_ahead(const token_block& b, std::size_t vector, std::size_t c) {
-  const std::byte* from = b.ahead[vector] + c * b.ahead_step;
-  PIKV_UNROLL for (std::size_t line = 0; line < 2 * full_lanes * sizeof(T); line += 64)
-      __builtin_prefetch(from + line, 0, 2);
+HWY_INLINE void fetch_ahead(const T* from, std::size_t vectors) {
+  const auto* bytes = reinterpret_cast<const std::byte*>(from);
+  for (std::size_t line = 0; line < vectors * full_lanes * sizeof(T); line += 64)
+    __builtin_prefetch(bytes + line, 0, 2);
 }
 
 /// Logits of MR query rows against a block: s[r, t] = sum_c q[c, r] * k[c, t]; s has rows of 64.
@@ -63,8 +65,10 @@ HWY_INLINE void block_logits(const float* HWY_RESTRICT q, const token_block& b, 
   using V = hn::Vec<full_f32>;
   V acc[MR][NV];
   const T* k[NV];
+  const T* ahead[NV];
   PIKV_UNROLL for (std::size_t j = 0; j < NV; ++j) {
     k[j] = reinterpret_cast<const T*>(b.k[first + j]);
+    ahead[j] = reinterpret_cast<const T*>(b.k_ahead[first + j]);
     PIKV_UNROLL for (std::size_t r = 0; r < MR; ++r) acc[r][j] = hn::Zero(d);
   }
   const std::size_t stride = b.k_stride;
@@ -72,7 +76,7 @@ HWY_INLINE void block_logits(const float* HWY_RESTRICT q, const token_block& b, 
     V x[NV];
     PIKV_UNROLL for (std::size_t j = 0; j < NV; ++j) x[j] = load_f32(d, k[j] + at);
     if constexpr (Ahead)
-      PIKV_UNROLL for (std::size_t j = 0; j < NV; ++j) fetch_ahead<T>(b, first + j, c);
+      PIKV_UNROLL for (std::size_t j = 0; j < NV; ++j) fetch_ahead(ahead[j] + at, 1);
     PIKV_UNROLL for (std::size_t r = 0; r < MR; ++r) {
       const V y = hn::Set(d, q[r]);
       PIKV_UNROLL for (std::size_t j = 0; j < NV; ++j) acc[r][j] = hn::MulAdd(y, x[j], acc[r][j]);
@@ -83,7 +87,7 @@ HWY_INLINE void block_logits(const float* HWY_RESTRICT q, const token_block& b, 
 }
 
 /// acc[r, 0..NV vectors) += sum_t p[r, t] * v[t, column...]; U tokens at once keep the adders busy.
-template <std::size_t MR, std::size_t NV, std::size_t U, class T>
+template <std::size_t MR, std::size_t NV, std::size_t U, bool Ahead, class T>
 HWY_INLINE void block_sum(const float* HWY_RESTRICT p, const token_block& b, std::size_t column,
                           std::size_t dim, float* HWY_RESTRICT acc) {
   const full_f32 d;
@@ -104,10 +108,15 @@ HWY_INLINE void block_sum(const float* HWY_RESTRICT p, const token_block& b, std
   };
   for (std::uint32_t i = 0; i < b.pages; ++i) {
     const T* v = reinterpret_cast<const T*>(b.v[i]) + column;
+    const T* ahead = reinterpret_cast<const T*>(b.v_ahead[i]) + column;
     const float* w = p + std::size_t{i} * b.page_tokens;
     std::uint32_t t = 0;
     for (; t + U <= b.tokens[i]; t += U)
-      PIKV_UNROLL for (std::size_t u = 0; u < U; ++u) token(sum[u], w + t + u, v + (t + u) * dim);
+      PIKV_UNROLL for (std::size_t u = 0; u < U; ++u) {
+        token(sum[u], w + t + u, v + (t + u) * dim);
+        if constexpr (Ahead)
+          fetch_ahead(ahead + (t + u) * dim, NV);
+      }
     for (; t < b.tokens[i]; ++t)
       token(sum[0], w + t, v + t * dim);
   }
@@ -180,15 +189,15 @@ HWY_INLINE void all_logits(const float* q, const token_block& b, std::size_t dim
 }
 
 /// The weighted sums of MR rows over all channels.
-template <std::size_t MR, class T>
+template <std::size_t MR, bool Ahead, class T>
 HWY_INLINE void all_sums(const float* p, const token_block& b, std::size_t dim, float* acc) {
   constexpr std::size_t u = MR == 1 ? 4 : MR == 2 ? 2 : 1;
   std::size_t column = 0;
   if constexpr (full_lanes == 16 && MR <= 4)
     for (; column + 4 * full_lanes <= dim; column += 4 * full_lanes)
-      block_sum<MR, 4, MR == 1 ? 2 : 1, T>(p, b, column, dim, acc);
+      block_sum<MR, 4, MR == 1 ? 2 : 1, Ahead, T>(p, b, column, dim, acc);
   for (; column < dim; column += 2 * full_lanes)
-    block_sum<MR, 2, u, T>(p, b, column, dim, acc);
+    block_sum<MR, 2, u, Ahead, T>(p, b, column, dim, acc);
 }
 
 } // namespace pikv::gpu::HWY_NAMESPACE
