@@ -43,11 +43,9 @@ class evaluation {
 public:
   evaluation(const model& m, kv_store& kv, thread_team& team, const evaluation_options& options,
              const progress_callback& progress)
-      : model_(m), options_(options), progress_(progress) {
+      : model_(m), kv_(kv), team_(team), options_(options), progress_(progress) {
     if (options.coverage_stride != 0)
       probe_.emplace(kv, m.config.shape(), options.coverage_stride, team);
-    kv_ = probe_ ? static_cast<kv_store*>(&*probe_) : &kv;
-    engine_.emplace(m, *kv_, team);
     state_.tokens_total = (std::uint64_t{options.windows} + options.needles) * options.window_bytes;
   }
 
@@ -56,13 +54,14 @@ public:
     for (std::size_t i = 0; i < options_.windows; ++i)
       windows.push_back(text.subspan(i * options_.window_bytes, options_.window_bytes));
     state_.phase = evaluation_phase::text;
-    return run(windows, [this](byte_text window, std::size_t at, std::span<const float> logits) {
-      if (at + 1 == window.size())
-        return;
-      bits_ += bits_of(logits, window[at + 1]);
-      ++result_.predictions;
-      state_.bits_per_byte = bits_ / static_cast<double>(result_.predictions);
-    });
+    return run(probe_ ? *probe_ : kv_, windows,
+               [this](byte_text window, std::size_t at, std::span<const float> logits) {
+                 if (at + 1 == window.size())
+                   return;
+                 bits_ += bits_of(logits, window[at + 1]);
+                 ++result_.predictions;
+                 state_.bits_per_byte = bits_ / static_cast<double>(result_.predictions);
+               });
   }
 
   result<void> run_needles(byte_text text) {
@@ -73,13 +72,14 @@ public:
     state_.phase = evaluation_phase::needles;
     const std::vector<byte_text> windows{prompts->begin(), prompts->end()};
     std::set<const std::uint8_t*> wrong; // prompts with a wrong digit, by their first byte
-    auto done = run(windows, [&](byte_text prompt, std::size_t at, std::span<const float> logits) {
-      if (at + 1 + answer_bytes < prompt.size() || at + 1 == prompt.size())
-        return;
-      const auto best = std::ranges::max_element(logits) - logits.begin();
-      if (best != prompt[at + 1])
-        wrong.insert(prompt.data());
-    });
+    auto done =
+        run(kv_, windows, [&](byte_text prompt, std::size_t at, std::span<const float> logits) {
+          if (at + 1 + answer_bytes < prompt.size() || at + 1 == prompt.size())
+            return;
+          const auto best = std::ranges::max_element(logits) - logits.begin();
+          if (best != prompt[at + 1])
+            wrong.insert(prompt.data());
+        });
     result_.needles = options_.needles;
     result_.needles_right = options_.needles - static_cast<std::uint32_t>(wrong.size());
     return done;
@@ -97,12 +97,13 @@ public:
 
 private:
   template <class F>
-  result<void> run(std::span<const byte_text> windows, F&& row) {
+  result<void> run(kv_store& kv, std::span<const byte_text> windows, F&& row) {
+    engine e{model_, kv, team_};
     for (std::size_t first = 0; first < windows.size(); first += options_.sequences) {
       const auto batch =
           windows.subspan(first, std::min<std::size_t>(options_.sequences, windows.size() - first));
       const auto bytes = run_batch(
-          *engine_, *kv_, batch, model_.config.vocabulary, options_.chunk_tokens,
+          e, kv, batch, model_.config.vocabulary, options_.chunk_tokens,
           {[&](std::size_t i, std::size_t at, std::span<const float> x) { row(batch[i], at, x); },
            [this](const entry_account& x, std::uint64_t n, double s) { return count(x, n, s); }});
       if (!bytes)
@@ -127,11 +128,11 @@ private:
   }
 
   const model& model_;
+  kv_store& kv_;
+  thread_team& team_;
   const evaluation_options& options_;
   const progress_callback& progress_;
-  std::optional<coverage_probe> probe_;
-  kv_store* kv_ = nullptr;
-  std::optional<engine> engine_;
+  std::optional<coverage_probe> probe_; ///< of the text alone: its own copy of K takes time
   evaluation_progress state_;
   evaluation_result result_;
   double bits_ = 0;

@@ -29,8 +29,8 @@ struct evaluation_options {
   std::uint32_t sequences = 4;       ///< windows in one batch
   std::uint32_t chunk_tokens = 128;  ///< tokens of each sequence in one forward pass
   std::uint64_t seed = 11;           ///< of the needle prompts
-  /// Coverage is measured on every n-th position, in all layers and heads; 0: not at all. An odd
-  /// number visits every place in a page.
+  /// Coverage of the text is measured on every n-th position, in all layers and heads; 0: not at
+  /// all. An odd number visits every place in a page.
   std::uint32_t coverage_stride = 127;
 };
 

@@ -8,6 +8,7 @@
 
 #include <pikv/gpu/cuda/append_rows.cuh>
 #include <pikv/gpu/cuda/codec_launch.hpp>
+#include <pikv/gpu/cuda/shared_memory.hpp>
 #include <pikv/gpu/cuda/status.hpp>
 
 namespace pikv::gpu::cuda {
@@ -89,13 +90,9 @@ result<void> launch_append(append_shape s, CUstream_st* stream) {
   with_raw(raw_form(x.k.type), [&](auto in) {
     with_raw(x.stored, [&](auto out) {
       auto kernel = append_kernel<decltype(in), decltype(out), Summaries>;
-      if (shared > 32 * 1024) {
-        const auto code = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                               static_cast<int>(shared));
-        if (code != cudaSuccess) {
-          failed = cuda_error(code, "cudaFuncSetAttribute");
-          return;
-        }
+      if (auto r = allow_shared_memory(reinterpret_cast<const void*>(kernel), shared); !r) {
+        failed = r.error();
+        return;
       }
       kernel<<<grid, tuning.threads, shared, stream>>>(s);
     });

@@ -70,6 +70,8 @@ result<void> launch_queue::add_chunk(std::size_t bytes) {
 
 void launch_queue::begin() {
   cudaSetDevice(gpu_);
+  if (busy_) // what was staged for the kernels before may still be on its way
+    return;
   for (auto& c : chunks_)
     c.used = c.flushed = 0;
 }

@@ -27,8 +27,9 @@ public:
   std::size_t threads() const noexcept override { return 1; }
   CUstream_st* stream() const noexcept { return stream_; }
 
-  /// Selects the GPU for the calling thread and forgets what was staged. Called before each kernel;
-  /// everything staged before has been used by then (see `wait`).
+  /// Selects the GPU for the calling thread, and forgets what was staged once everything enqueued
+  /// has been waited for: copies from pinned memory read it long after the call. Called before each
+  /// kernel of a task.
   void begin();
 
   /// A device copy of `x`, valid after `flush` for kernels launched behind it.

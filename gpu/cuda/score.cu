@@ -13,6 +13,7 @@
 
 #include <pikv/gpu/cuda/codec_launch.hpp>
 #include <pikv/gpu/cuda/score_group.cuh>
+#include <pikv/gpu/cuda/shared_memory.hpp>
 #include <pikv/gpu/cuda/status.hpp>
 
 namespace pikv::gpu::cuda {
@@ -156,8 +157,8 @@ result<void> score(const score_launch& x, CUstream_st* stream) {
       x.dims, std::min<std::uint32_t>(x.bounds.rows * x.dims.group(), tuning.query_rows));
   const std::size_t shared = std::size_t{warps} * warp_bytes;
   auto* const kernel = x.dims.head_dim <= 128 ? score_kernel<1> : score_kernel<2>;
-  PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     static_cast<int>(shared)));
+  if (auto r = allow_shared_memory(reinterpret_cast<const void*>(kernel), shared); !r)
+    return r;
   PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                      cudaSharedmemCarveoutMaxShared));
   kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles, warp_bytes);

@@ -5,6 +5,7 @@
 #include <pikv/gpu/cuda/select_route.cuh>
 #include <pikv/gpu/cuda/select_shares.cuh>
 #include <pikv/gpu/cuda/select_top.cuh>
+#include <pikv/gpu/cuda/shared_memory.hpp>
 #include <pikv/gpu/cuda/status.hpp>
 
 namespace pikv::gpu::cuda {
@@ -202,9 +203,8 @@ result<void> launch_chained(void (*kernel)(Args), const char* name, dim3 grid, u
   // As for the scores: multiprocessors that are set up otherwise would have to be idle first.
   PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                      cudaSharedmemCarveoutMaxShared));
-  if (shared > 0)
-    PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                       static_cast<int>(shared)));
+  if (auto r = allow_shared_memory(reinterpret_cast<const void*>(kernel), shared); !r)
+    return r;
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;

@@ -64,8 +64,8 @@ TEST_F(tiny_moe, dense_covers_everything) {
   const auto r = evaluate(*m, kv, team, *text, quick());
   ASSERT_TRUE(r.ok());
   EXPECT_NEAR(r->coverage, 1.0, 1e-5);
-  // Positions 30, 91, ..., 457 of 5 prompts, 6 layers, 8 heads.
-  EXPECT_EQ(r->coverage_samples, 8U * 5 * 6 * 8);
+  // Positions 30, 91, ..., 457 of 3 windows, 6 layers, 8 heads; needles are not sampled.
+  EXPECT_EQ(r->coverage_samples, 8U * 3 * 6 * 8);
 }
 
 TEST_F(tiny_moe, coverage_sees_mass_that_was_not_read) {

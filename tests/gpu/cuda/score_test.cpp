@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
+#include <thread>
 
 #include <pikv/gpu/cuda/score.hpp>
 
@@ -133,6 +134,25 @@ TEST_F(cuda_score, a_page_without_the_summary_has_no_score) {
       {dims, score_kind::mass, 1, device_q.ref, sequences.data(), {1, 1, 1}, out.data()}, nullptr));
   test::synchronise();
   EXPECT_EQ(out.download()[0], -INFINITY);
+}
+
+/// Launches of different shapes need different amounts of shared memory.
+TEST_F(cuda_score, threads_launch_different_shapes_side_by_side) {
+  const test::device_array<gpu::cuda::attend_sequence> none(
+      std::vector<gpu::cuda::attend_sequence>(1)); // no rows and no pages: only the launch counts
+  const auto launch = [&](std::uint32_t dim, std::uint32_t rows) {
+    const cache_dims dims{8, 2, dim, 16};
+    gpu::tensor_ref q{nullptr, dtype::f16, std::uint64_t{8} * dim, dim};
+    for (int i = 0; i < 500; ++i) {
+      const auto ok = gpu::cuda::score(
+          {dims, score_kind::mass, 1, q, none.data(), {1, rows, 64}, nullptr}, cudaStreamPerThread);
+      ASSERT_TRUE(ok) << ok.error().what;
+    }
+    test::expect_cuda(cudaStreamSynchronize(cudaStreamPerThread));
+  };
+  std::thread large([&] { launch(128, 64); }), small([&] { launch(64, 1); });
+  large.join();
+  small.join();
 }
 
 } // namespace
