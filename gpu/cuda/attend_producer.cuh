@@ -226,11 +226,13 @@ private:
   /// order in which it was taken; lane i remembers the size of the tile in slot i.
   __device__ std::uint32_t reserve(std::uint32_t bytes) {
     static_assert(attend_tune.ring_slots == 32);
+    bool wraps; // also where a tile ended exactly at the ring's end, and nothing is skipped
     std::uint32_t skipped;
     while (true) {
       if (freed_ == produced_)
         next_ = used_ = 0;
-      skipped = next_ + bytes > args_.ring_bytes ? args_.ring_bytes - next_ : 0;
+      wraps = next_ + bytes > args_.ring_bytes;
+      skipped = wraps ? args_.ring_bytes - next_ : 0;
       if (used_ + skipped + bytes <= args_.ring_bytes && produced_ - freed_ < most_tiles)
         break;
       const std::uint32_t slot = freed_ % attend_tune.ring_slots;
@@ -238,7 +240,7 @@ private:
       used_ -= __shfl_sync(~0U, size_, static_cast<int>(slot));
       ++freed_;
     }
-    if (skipped > 0)
+    if (wraps)
       next_ = 0;
     const std::uint32_t address = ring_ + next_;
     next_ += bytes;

@@ -134,6 +134,24 @@ TEST_F(cuda_attend, prefill_of_hundreds_of_rows_reads_only_what_is_in_the_ring) 
             800 + dim);
 }
 
+TEST_F(cuda_attend, a_tile_may_end_where_the_ring_ends) {
+  // Equal tiles, enough of them in a row to come round: in some of these shapes they divide the
+  // ring's bytes.
+  for (const std::uint32_t dim : {32U, 64U, 128U})
+    for (const std::uint32_t page : {8U, 16U, 32U, 64U})
+      check({.forms = {form::f16},
+             .window_form = form::f16,
+             .head_dim = dim,
+             .kv_heads = 4,
+             .group = 2,
+             .page_tokens = page,
+             .sequences = 2,
+             .min_pages = 4096 / page,
+             .max_pages = 4096 / page,
+             .max_rows = 24},
+            820 + dim + page);
+}
+
 TEST_F(cuda_attend, long_lists_are_split_over_blocks_and_merged) {
   for (const std::uint32_t rows : {1U, 4U})
     check({.forms = {form::f16},
