@@ -112,6 +112,13 @@ TEST(demo_rows, raw_pages_take_the_asked_type) {
   EXPECT_EQ(settings_of(row_of("int4"), base).cache.stored, dtype::bf16);
 }
 
+TEST(demo_rows, pages_begin_after_the_asked_sinks) {
+  auto base = base_of_tiny_moe();
+  EXPECT_EQ(settings_of(row_of("exact"), base).cache.sinks, config::settings{}.cache.sinks);
+  base.sinks = 16;
+  EXPECT_EQ(settings_of(row_of("exact"), base).cache.sinks, 16U);
+}
+
 TEST(demo_rows, memory_holds_a_batch_of_long_contexts) {
   auto base = base_of_tiny_moe();
   base.context = 1 << 20;

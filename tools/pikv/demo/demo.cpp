@@ -44,7 +44,7 @@ constexpr std::string_view legend =
     "KV B/token is measured: pages, scales, summaries, window, page tables, fragmentation. Entries "
     "are (query row, KV head, entry) triples; existing = read + not routed + not selected + "
     "evicted "
-    "+ lost. Coverage is the share of the softmax mass that was read.";
+    "+ lost. Coverage is the share of the softmax mass that was read, measured on the text.";
 
 int list_rows() {
   text_table table{{{"row"}, {"what it does"}}};
@@ -157,6 +157,8 @@ void add_machine(CLI::App& sub, demo_options& o) {
   sub.add_option("--backend", o.base.backend, "Backend of the device")->capture_default_str();
   sub.add_option("--kv-dtype", o.stored, "What raw pages and the dense row keep")
       ->check(CLI::IsMember({"f16", "f32", "bf16"}))
+      ->capture_default_str();
+  sub.add_option("--sinks", o.base.sinks, "First entries, always read; pages begin after them")
       ->capture_default_str();
   sub.add_option("--threads", o.base.threads, "Threads; 0: one per core")->capture_default_str();
   sub.add_option("--json", o.json, "Also write the rows to this file");

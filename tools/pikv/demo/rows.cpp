@@ -121,6 +121,7 @@ config::settings settings_of(const demo_row& row, const demo_base& base) {
   const auto raw = plain_bytes_per_token(base) * base.context * base.batch;
   x.devices.memory_bytes = least_memory + 2 * static_cast<std::uint64_t>(raw);
   x.cache.stored = base.stored;
+  x.cache.sinks = base.sinks;
   // Chunks take milliseconds: threads that spin between them would only take the engine's cores.
   x.runtime.latency = config::latency_profile::idle;
   row.edit(x, base);

@@ -24,6 +24,7 @@ struct demo_base {
   std::uint32_t threads = 0;    ///< of the device; 0: one per core
   std::uint32_t context = 4096; ///< tokens of a window and of a needle prompt
   std::uint32_t batch = 4;      ///< sequences open at once
+  std::uint32_t sinks = 4;      ///< first entries, always read; pages begin after them
   model_shape shape;
 };
 
