@@ -7,5 +7,6 @@ void bench_append();
 void bench_codec();
 void bench_select();
 void bench_reductions();
+void bench_copies();
 
 } // namespace pikv::bench

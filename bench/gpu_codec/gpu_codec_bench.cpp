@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Times of the CUDA kernels other than attention, next to a device copy of as many bytes.
-// gpu_codec_bench [append|codec|select|reductions ...] [--json file]
+// gpu_codec_bench [append|codec|select|reductions|copies ...] [--json file]
 #include <unistd.h>
 
 #include <cstdio>
@@ -35,6 +35,8 @@ int main(int argc, char** argv) {
     pikv::bench::bench_select();
   if (wants("reductions"))
     pikv::bench::bench_reductions();
+  if (wants("copies"))
+    pikv::bench::bench_copies();
   if (!json.empty())
     pikv::bench::write_json(json);
 }

@@ -9,10 +9,11 @@
 
 namespace pikv::gpu::cuda {
 
-__device__ inline void init_barriers(attend_shared& shared, std::uint32_t consumers) {
+__device__ inline void init_barriers(attend_shared& shared, std::uint32_t arrivals,
+                                     std::uint32_t consumers) {
   static_assert(attend_tune.ring_slots <= 32 && attend_tune.segments <= 32);
   if (threadIdx.x < attend_tune.ring_slots) {
-    barrier_init(&shared.full[threadIdx.x], copy_arrivals);
+    barrier_init(&shared.full[threadIdx.x], arrivals);
     barrier_init(&shared.empty[threadIdx.x], 1);
   }
   if (threadIdx.x < attend_tune.segments) {
@@ -67,7 +68,8 @@ __global__ void __launch_bounds__(32 * (consumer_warps<ColumnTiles> + producer_w
   auto& shared = *reinterpret_cast<attend_shared*>(memory);
   constexpr std::uint32_t consumers = consumer_warps<ColumnTiles>;
   const bool producer = threadIdx.x / 32 >= consumers;
-  init_barriers(shared, consumers);
+  using producer_type = attend_producer<PageTokens, producer_warps<ColumnTiles>>;
+  init_barriers(shared, producer_type::arrivals, consumers);
   attend_start start{};
   if (unit_count(args) > 32)
     find_start(args, PageTokens, shared.scratch, shared.start);
@@ -76,8 +78,7 @@ __global__ void __launch_bounds__(32 * (consumer_warps<ColumnTiles> + producer_w
   __syncthreads();
   if (producer) {
     const std::uint32_t ring = ring_offset(ColumnTiles, consumers, args.columns, HeadDim);
-    attend_producer<PageTokens, producer_warps<ColumnTiles>>(
-        args, shared, shared_address(memory) + ring, threadIdx.x / 32 - consumers)
+    producer_type(args, shared, shared_address(memory) + ring, threadIdx.x / 32 - consumers)
         .run(unit_count(args) > 32 ? shared.start : start);
   } else {
     consume<HeadDim, PageTokens, ColumnTiles>(

@@ -25,6 +25,13 @@ class attend_producer {
 public:
   static constexpr std::uint32_t tile_pages = attend_tile_tokens / PageTokens;
   static constexpr std::uint32_t batch_tiles = 32 / tile_pages;
+  /// Arrivals that fill a tile's slot. Every lane that filed a page arrives for itself, so that
+  /// what it wrote is seen by whoever waits, also where there is nothing to copy.
+#if __CUDA_ARCH__ >= 900
+  static constexpr std::uint32_t arrivals = tile_pages;
+#else
+  static constexpr std::uint32_t arrivals = 33; ///< each lane's copies, and the warp's writes
+#endif
   /// Tiles in the ring at once: so few that no producer can wait for a phase of a barrier that has
   /// come round twice because of the others.
   static constexpr std::uint32_t most_tiles = attend_tune.ring_slots / 2 - Producers;
@@ -49,7 +56,6 @@ private:
     std::uint32_t bytes;  ///< to copy; 0: nothing is read
     std::uint32_t offset; ///< in the tile's room
     std::uint32_t room;   ///< of the tile, in the ring
-    std::uint32_t sum;    ///< bytes to copy of the tile
     std::uint32_t forms;  ///< of the tile
     bool read;
     bool whole; ///< of the tile
@@ -166,7 +172,6 @@ private:
     }
     p.offset = before - room;
     p.room = over_tile(room, plus);
-    p.sum = over_tile(p.bytes, plus);
     p.forms = over_tile(p.read ? 1U << static_cast<std::uint32_t>(x.stored) : 0U, either);
     const bool partial = !p.read || x.tokens < PageTokens || x.first + PageTokens - 1 > s.position;
     p.whole = over_tile(partial ? 1U : 0U, either) == 0;
@@ -201,10 +206,11 @@ private:
   __device__ void copy(std::uint32_t slot, std::uint32_t to, const placed_page& p,
                        std::uint32_t i) {
 #if __CUDA_ARCH__ >= 900
-    if (lane_ == i * tile_pages)
-      barrier_expect(&shared_.full[slot], p.sum);
-    if (lane_ / tile_pages == i && p.bytes > 0)
-      bulk_copy(to, p.page.data, p.bytes, &shared_.full[slot]);
+    if (lane_ / tile_pages == i) {
+      barrier_expect(&shared_.full[slot], p.bytes);
+      if (p.bytes > 0)
+        bulk_copy(to, p.page.data, p.bytes, &shared_.full[slot]);
+    }
 #else
     for (std::uint32_t page = i * tile_pages; page < (i + 1) * tile_pages; ++page) {
       const auto from = static_cast<int>(page);

@@ -46,8 +46,6 @@ __device__ __forceinline__ void barrier_wait(std::uint64_t* barrier, std::uint32
 }
 
 #if __CUDA_ARCH__ >= 900
-inline constexpr std::uint32_t copy_arrivals = 1; ///< arrivals that end a copy's phase
-
 __device__ __forceinline__ void barrier_expect(std::uint64_t* barrier, std::uint32_t bytes) {
   asm volatile("{ .reg .b64 t; mbarrier.arrive.expect_tx.shared::cta.b64 t, [%0], %1; }" ::"r"(
                    shared_address(barrier)),
@@ -64,8 +62,6 @@ __device__ __forceinline__ void bulk_copy(std::uint32_t to, const std::byte* fro
                : "memory");
 }
 #else
-inline constexpr std::uint32_t copy_arrivals = 33; ///< each lane's copies, and the warp's writes
-
 __device__ __forceinline__ void copy_16(std::uint32_t to, const std::byte* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to),
                "l"(__cvta_generic_to_global(from))

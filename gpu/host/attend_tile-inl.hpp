@@ -65,10 +65,11 @@ HWY_INLINE void block_logits(const float* HWY_RESTRICT q, const token_block& b, 
   using V = hn::Vec<full_f32>;
   V acc[MR][NV];
   const T* k[NV];
-  const T* ahead[NV];
+  [[maybe_unused]] const T* ahead[NV];
   PIKV_UNROLL for (std::size_t j = 0; j < NV; ++j) {
     k[j] = reinterpret_cast<const T*>(b.k[first + j]);
-    ahead[j] = reinterpret_cast<const T*>(b.k_ahead[first + j]);
+    if constexpr (Ahead)
+      ahead[j] = reinterpret_cast<const T*>(b.k_ahead[first + j]);
     PIKV_UNROLL for (std::size_t r = 0; r < MR; ++r) acc[r][j] = hn::Zero(d);
   }
   const std::size_t stride = b.k_stride;
@@ -108,7 +109,9 @@ HWY_INLINE void block_sum(const float* HWY_RESTRICT p, const token_block& b, std
   };
   for (std::uint32_t i = 0; i < b.pages; ++i) {
     const T* v = reinterpret_cast<const T*>(b.v[i]) + column;
-    const T* ahead = reinterpret_cast<const T*>(b.v_ahead[i]) + column;
+    [[maybe_unused]] const T* ahead = nullptr;
+    if constexpr (Ahead)
+      ahead = reinterpret_cast<const T*>(b.v_ahead[i]) + column;
     const float* w = p + std::size_t{i} * b.page_tokens;
     std::uint32_t t = 0;
     for (; t + U <= b.tokens[i]; t += U)

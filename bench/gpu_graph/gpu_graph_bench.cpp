@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decode steps through the actor graph with the KV in device memory: one row of every sequence and
+// every layer in turn, as an engine asks. What the kernels alone take is in gpu_attend_bench.
+//
+//   gpu_graph_bench [--layers 4 --batch 8 --context 32768 --steps 30]
+#include <unistd.h>
+
+#include <chrono>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <pikv/actors/runtime.hpp>
+
+#include "device_memory.hpp"
+
+namespace {
+
+using namespace pikv;
+using steady = std::chrono::steady_clock;
+
+struct bench_options {
+  std::uint32_t layers = 4, batch = 8, context = 32768, chunk = 2048, steps = 30;
+};
+
+[[noreturn]] void stop(const error& e) {
+  fmt::print(stderr, "{}\n", to_string(e));
+  std::exit(1);
+}
+
+template <class T>
+T must(result<T> x) {
+  if (!x)
+    stop(x.error());
+  return std::move(*x);
+}
+
+/// One way to read the cache.
+struct way {
+  const char* name;
+  const char* selection; ///< "all" or a score
+  const char* heads;
+};
+constexpr way ways[] = {{"all pages", "all", ""},
+                        {"mass, 2,048 tokens, shared", "mass", "shared"},
+                        {"mass, 2,048 tokens, per KV head", "mass", "per_kv_head"}};
+
+config::settings settings_of(const bench_options& o, const model_shape& shape, const way& w) {
+  config::settings s;
+  const std::uint64_t kv =
+      std::uint64_t{4} * shape.kv_heads * shape.head_dim * shape.layers * o.batch * o.context;
+  s.devices.backend = "cuda";
+  s.devices.memory_bytes = kv + kv / 4;
+  s.devices.scratch_bytes = std::uint64_t{1} << 30;
+  s.cache.stored = dtype::bf16;
+  s.metrics.enabled = false;
+  s.runtime.latency = config::latency_profile::low;
+  s.selection.name = w.selection;
+  if (s.selection.name != "all") {
+    s.selection.options.set("heads", std::string{w.heads});
+    s.selection.options.set("pages", std::int64_t{2048 / s.cache.page_tokens});
+  }
+  return s;
+}
+
+class decode_bench {
+public:
+  decode_bench(const bench_options& o, const way& w)
+      : options_(o), shape_{o.layers, 32, 8, 128, 0},
+        runtime_(must(runtime::start(settings_of(o, shape_, w)))), kv_(must(runtime_.open(shape_))),
+        rows_(noise(std::size_t{o.batch} * o.chunk * shape_.kv_heads * shape_.head_dim)),
+        q_(noise(row_elements())), out_(row_elements() * 2) {
+    for (std::uint32_t i = 0; i < o.batch; ++i)
+      sequences_.push_back(must(kv_.open()));
+  }
+
+  void fill() {
+    for (std::uint32_t at = 0; at < options_.context; at += options_.chunk)
+      for (std::uint32_t layer = 0; layer < options_.layers; ++layer) {
+        const auto view = dense(rows_.as(), options_.batch * options_.chunk, shape_.kv_heads);
+        if (auto done = kv_.append(layer, parts(at, options_.chunk), view, view).wait(); !done)
+          stop(done.error());
+      }
+  }
+
+  /// Median microseconds of one layer of a step.
+  double layer_us() {
+    std::vector<double> steps;
+    const auto last = parts(options_.context - 1, 1);
+    for (std::uint32_t i = 0; i < options_.steps; ++i) {
+      const auto begin = steady::now();
+      for (std::uint32_t layer = 0; layer < options_.layers; ++layer)
+        if (auto done = kv_.attend(layer, last, dense(q_.as(), options_.batch, shape_.query_heads),
+                                   output())
+                            .spin();
+            !done)
+          stop(done.error());
+      steps.push_back(std::chrono::duration<double, std::micro>(steady::now() - begin).count()
+                      / options_.layers);
+    }
+    std::ranges::nth_element(steps, steps.begin() + options_.steps / 2);
+    return steps[options_.steps / 2];
+  }
+
+private:
+  std::size_t row_elements() const {
+    return std::size_t{options_.batch} * shape_.query_heads * shape_.head_dim;
+  }
+
+  static std::vector<std::uint16_t> noise(std::size_t n) {
+    std::vector<std::uint16_t> x(n);
+    std::uint32_t state = 1;
+    for (auto& v : x) { // bf16 numbers around zero with ordinary exponents
+      state = state * 1664525U + 1013904223U;
+      v = static_cast<std::uint16_t>(0x3E00U | (state >> 16 & 0x81FFU));
+    }
+    return x;
+  }
+
+  std::vector<batch_part> parts(std::uint32_t at, std::uint32_t tokens) const {
+    std::vector<batch_part> x;
+    for (const auto id : sequences_)
+      x.push_back({id, at, tokens});
+    return x;
+  }
+
+  const_tensor dense(const std::byte* data, std::uint32_t rows, std::uint32_t heads) const {
+    return {data,
+            std::size_t{rows} * heads * shape_.head_dim * 2,
+            dtype::bf16,
+            layout::nhd,
+            rows,
+            heads,
+            shape_.head_dim,
+            0,
+            0};
+  }
+  tensor output() const {
+    const auto x = dense(out_.as(), options_.batch, shape_.query_heads);
+    return {out_.as(), x.bytes, x.type, x.order, x.rows, x.heads, x.dim, 0, 0};
+  }
+
+  bench_options options_;
+  model_shape shape_;
+  runtime runtime_;
+  cache kv_;
+  bench::device_memory rows_, q_, out_;
+  std::vector<sequence_id> sequences_;
+};
+
+} // namespace
+
+int main(int argc, char** argv) {
+  bench_options o;
+  CLI::App app{"Decode steps through the actor graph with the KV on a GPU"};
+  app.add_option("--layers", o.layers)->capture_default_str();
+  app.add_option("--batch", o.batch)->capture_default_str();
+  app.add_option("--context", o.context, "a multiple of 2048")->capture_default_str();
+  app.add_option("--steps", o.steps)->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  int devices = 0;
+  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+    fmt::print("no CUDA device: nothing was measured\n");
+    return 77;
+  }
+  alarm(300); // a hang ends
+  fmt::print("{} layers, {} x {}, 32/8 heads, d 128, bf16, pages of 16\n", o.layers, o.batch,
+             o.context);
+  fmt::print("{:36}{:>14}{:>12}\n", "reads", "us a layer", "over all");
+  double all = 0;
+  for (const auto& w : ways) {
+    decode_bench x{o, w};
+    x.fill();
+    const double us = x.layer_us();
+    all = all == 0 ? us : all;
+    fmt::print("{:36}{:14.1f}{:12.2f}\n", w.name, us, all / us);
+    std::fflush(stdout);
+  }
+}
