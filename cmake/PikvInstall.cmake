@@ -29,6 +29,7 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/pikvConfigVersion.cmake"
 install(FILES
   "${PROJECT_BINARY_DIR}/pikvConfig.cmake" "${PROJECT_BINARY_DIR}/pikvConfigVersion.cmake"
   "${PROJECT_SOURCE_DIR}/cmake/PikvThirdParty.cmake" "${PROJECT_SOURCE_DIR}/cmake/FindCAF.cmake"
+  "${PROJECT_SOURCE_DIR}/cmake/FindNCCL.cmake"
   DESTINATION "${pikv_cmake_dir}" COMPONENT development)
 
 # Users before what they use: the order that a linker wants for archives.
@@ -40,7 +41,8 @@ set(PIKV_PC_PRIVATE_LIBS "")
 if(PIKV_WITH_CUDA)
   string(APPEND PIKV_PC_PRIVATE_LIBS " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -lrt -ldl")
   if(PIKV_WITH_NCCL)
-    string(APPEND PIKV_PC_PRIVATE_LIBS " -lnccl")
+    get_filename_component(pikv_nccl_dir "${NCCL_LIBRARY}" DIRECTORY)
+    string(APPEND PIKV_PC_PRIVATE_LIBS " -L${pikv_nccl_dir} -lnccl")
   endif()
 endif()
 # From the .pc file to the prefix, so that the installed tree can be moved.

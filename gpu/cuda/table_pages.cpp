@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel table's operations on pages: append, summaries, codecs, copies.
 #include <algorithm>
+#include <vector>
 
 #include <cuda_runtime_api.h>
 
@@ -13,6 +14,37 @@
 #include <pikv/gpu/cuda/table.hpp>
 
 namespace pikv::gpu::cuda::table {
+
+namespace {
+
+/// One call for all items: each call of cudaMemcpyAsync costs more than 64 KiB take on the bus.
+result<void> copy_all(std::span<const copy_item> items, cudaStream_t stream) {
+#if CUDART_VERSION >= 13000
+  std::vector<void*> to;
+  std::vector<const void*> from;
+  std::vector<std::size_t> bytes;
+  for (const auto& i : items)
+    if (i.bytes > 0) {
+      to.push_back(i.to);
+      from.push_back(i.from);
+      bytes.push_back(i.bytes);
+    }
+  if (to.empty())
+    return {};
+  cudaMemcpyAttributes how{};
+  how.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
+  std::size_t first = 0;
+  return check(cudaMemcpyBatchAsync(to.data(), from.data(), bytes.data(), to.size(), &how, &first,
+                                    1, stream),
+               "cudaMemcpyBatchAsync");
+#else
+  for (const auto& i : items)
+    PIKV_CUDA_TRY(cudaMemcpyAsync(i.to, i.from, i.bytes, cudaMemcpyDefault, stream));
+  return {};
+#endif
+}
+
+} // namespace
 
 void append(const append_args& a, executor& x) noexcept {
   guarded(x, [&](launch_queue& q) -> result<void> {
@@ -91,9 +123,7 @@ void copy(std::span<const copy_item> items, executor& x) noexcept {
       return {};
     if (auto r = q.flush(); !r) // from here on there is work to wait for
       return r;
-    for (const auto& i : items)
-      PIKV_CUDA_TRY(cudaMemcpyAsync(i.to, i.from, i.bytes, cudaMemcpyDefault, q.stream()));
-    return {};
+    return copy_all(items, q.stream());
   });
 }
 
