@@ -15,6 +15,8 @@
 
 #include <pikv/gpu/transport/nccl/nccl_group.hpp>
 
+#include "device_memory.hpp"
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -23,12 +25,7 @@ constexpr int repetitions = 20;
 constexpr int warm_up = 3;
 constexpr std::size_t largest = std::size_t{256} << 20;
 
-void require(cudaError_t code, const char* what) {
-  if (code == cudaSuccess)
-    return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(code));
-  std::exit(1);
-}
+using pikv::bench::require;
 
 void require(const pikv::result<void>& x) {
   if (x)

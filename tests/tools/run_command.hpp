@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 #include <sys/wait.h>
@@ -20,11 +21,11 @@ struct command_outcome {
 
 /// Runs `pikv ARGUMENTS` through the shell, standard error kept apart.
 inline command_outcome run_pikv(const std::string& arguments) {
-  std::array<char, L_tmpnam + 32> name{"/tmp/pikv_command_XXXXXX"};
+  std::string name = std::filesystem::temp_directory_path() / "pikv_command_XXXXXX";
   const int file = mkstemp(name.data());
   if (file < 0)
     return {};
-  const std::string line = std::string{PIKV_COMMAND " "} + arguments + " 2>" + name.data();
+  const std::string line = std::string{PIKV_COMMAND " "} + arguments + " 2>" + name;
   command_outcome x;
   const auto read_all = [](std::FILE* from, std::string& to) {
     std::array<char, 4096> buffer{};
@@ -40,7 +41,7 @@ inline command_outcome run_pikv(const std::string& arguments) {
     read_all(errors, x.err);
     std::fclose(errors);
   }
-  std::remove(name.data());
+  std::remove(name.c_str());
   return x;
 }
 
