@@ -93,7 +93,7 @@ caf::result<encode_done> encode(self_pointer self, const encode_work& w) {
   }
   auto e = std::move(*prepared);
   s.jobs.launch(
-      self, *device.codec,
+      self, *device.codec, "encode",
       [e, dims = s.context->dims, &kernels = device.device->kernels()](gpu::executor& x, error&) {
         auto begin = std::chrono::steady_clock::now();
         kernels.encode({dims, e->target, e->pages, e->out, e->errors}, x);

@@ -69,10 +69,11 @@ public:
     fail_all({errc::actor_down, "the actor that worked on the request went down; retry"});
   }
 
-  /// Enqueues `task`. The stream's thread sends `stream_done` to the actor, which calls `finish`.
+  /// Enqueues `task`, called `label` in traces (gpu/device.hpp). The backend sends `stream_done` to the
+  /// actor, which calls `finish`.
   /// `fail` may run while the actor's state is being destroyed: it only delivers promises.
   template <class Actor>
-  void launch(Actor* self, gpu::stream& stream, work task, ok_continuation ok,
+  void launch(Actor* self, gpu::stream& stream, const char* label, work task, ok_continuation ok,
               fail_continuation fail) {
     auto id = next_++;
     jobs_.emplace(id, job{std::move(ok), std::move(fail)});
@@ -87,7 +88,8 @@ public:
                      auto& e = r.ok() ? *status : r.error();
                      caf::anon_send(caf::actor_cast<typename Actor::actor_hdl>(strong),
                                     stream_done{id, e.code, e.what});
-                   });
+                   },
+                   label);
   }
 
   void finish(const stream_done& x) {

@@ -119,7 +119,7 @@ caf::result<move_done> move(self_pointer self, const move_work& w) {
   };
   auto& target = s.context->devices[w.target.value];
   s.jobs.launch(
-      self, *target.copy,
+      self, *target.copy, "move",
       [m, &kernels = target.device->kernels()](gpu::executor& x, error& status) {
         copy_and_verify(*m, kernels, x, status);
       },

@@ -117,16 +117,19 @@ struct stream_usage {
 /// they were enqueued; different streams run side by side, ordered by events only.
 class stream {
 public:
-  /// Work: kernel launches (host: on the stream's thread). It owns what it touches (blocks, pins)
-  /// and must not throw; a throw is caught and reported to `done` as errc::internal.
+  /// Work: kernel launches, on the stream's thread. The device may still be at them when the call
+  /// returns, so the task object (what it captured, not its locals) owns what they touch: blocks,
+  /// pins. What a kernel leaves for the host may be read from `executor::when_done` on. It must not
+  /// throw; a throw is caught and reported to `done` as errc::internal.
   using task = std::function<void(executor&)>;
-  /// Called once with the outcome of the task, after the task object (and so the blocks that it
-  /// holds) is gone; host: on the stream's thread. It must be short and must neither block nor
-  /// throw: it sends a message.
+  /// Called once with the outcome of the task, after the device has done its work and the task
+  /// object (and so the blocks that it holds) is gone; on a thread of the backend. It must be short
+  /// and must neither block nor throw: it sends a message.
   using completion = std::function<void(const result<void>&)>;
 
   virtual ~stream() = default; ///< blocks until all enqueued work has run
-  virtual void enqueue(task work, completion done = {}) = 0;
+  /// `label` names the task in traces; a string that lives as long as the process.
+  virtual void enqueue(task work, completion done = {}, const char* label = "task") = 0;
   virtual event record() = 0;                  ///< an event after all work enqueued so far
   virtual void wait(const event& earlier) = 0; ///< later work waits; own events: nothing to do
   virtual stream_usage usage() const noexcept = 0;

@@ -13,6 +13,7 @@
 #include <span>
 
 #include <pikv/gpu/page_layout.hpp>
+#include <pikv/messages/choice.hpp>
 #include <pikv/messages/types.hpp>
 
 namespace pikv::gpu {
@@ -142,6 +143,32 @@ struct attend_args {
   std::span<const std::uint64_t> page_lse_offsets;
 };
 
+/// Routes and selects for every row of a batch whose settled pages all lie on this device: the
+/// meaning of policies/routing and policies/selection, said as rules. Old pages are settled pages
+/// outside the row's window (`first_position + tokens + window <= position + 1`); a row reads the
+/// younger ones in any case.
+struct choose_args {
+  cache_dims dims;
+  float scale = 1;
+  tensor_ref q; ///< `[rows, query_heads, head_dim]`
+  std::span<const sequence_rows> sequences;
+  std::uint32_t rows = 0; ///< of the batch
+  std::uint32_t window = 0;
+  std::uint32_t shards = 0;
+  std::uint32_t experts = 0;
+  route_rule route;
+  const float* gate_logits = nullptr;       ///< `[rows, experts]`, for gate_top_k
+  const std::uint8_t* gate_known = nullptr; ///< `[rows]`; rows without a gate read every shard
+  score_kind score = score_kind::none;      ///< what pages are ranked by; none: all of the route
+  select_budget budget;                     ///< with a score
+  std::uint32_t scopes = 1;                 ///< 1 or kv_heads
+  std::uint32_t capacity = 0; ///< at least the pages that any list can come to hold
+  /// Out: `[rows, scopes]`, and where asked for (not null) the lists `[rows, scopes, capacity]`:
+  /// memory that the host and the device reach. To be read when the stream has passed the kernel.
+  choice_total* totals = nullptr;
+  std::uint32_t* lists = nullptr;
+};
+
 /// Exact merge of partial attentions over disjoint sets of entries (log-sum-exp).
 struct merge_args {
   cache_dims dims;
@@ -191,13 +218,16 @@ struct checksum_args {
   std::span<std::uint64_t> out; ///< one per run
 };
 
-/// One backend's implementations. All pointers are set.
+/// One backend's implementations. All pointers are set, but for those that say so.
 struct kernel_table {
   void (*append)(const append_args&, executor&) noexcept = nullptr;
   void (*summarise)(const summarise_args&, executor&) noexcept = nullptr;
   void (*encode)(const encode_args&, executor&) noexcept = nullptr;
   void (*decode)(const decode_args&, executor&) noexcept = nullptr;
   void (*score)(const score_args&, executor&) noexcept = nullptr;
+  /// Null where a backend leaves the choice to the host. The selection that it fills in lies in
+  /// memory of the executor, for kernels of the same task.
+  void (*choose)(const choose_args&, page_selection&, executor&) noexcept = nullptr;
   void (*attend)(const attend_args&, executor&) noexcept = nullptr;
   void (*merge)(const merge_args&, executor&) noexcept = nullptr;
   void (*page_mass)(const page_mass_args&, executor&) noexcept = nullptr;

@@ -142,7 +142,7 @@ void router_state::survey(const flow_ptr& f) {
 
 void router_state::plan(const flow_ptr& f) {
   jobs_.launch(
-      self_, *context_->lanes[lane_.value].stream,
+      self_, *context_->lanes[lane_.value].stream, "plan",
       [in = f->in, out = f->out](gpu::executor& x, error& status) {
         make_plan(*in, *out, x);
         status = out->failed;

@@ -115,7 +115,7 @@ void router_state::audit(const attend_flow& f, std::shared_ptr<audit_flow> a) {
 void router_state::compare_audit(const std::shared_ptr<audit_flow>& a) {
   auto& kernels = context_->devices[lane_.value % context_->devices.size()].device->kernels();
   jobs_.launch(
-      self_, *context_->lanes[lane_.value].stream,
+      self_, *context_->lanes[lane_.value].stream, "audit",
       [a, dims = context_->dims, &kernels](gpu::executor& x, error&) {
         kernels.audit({dims, a->rows, dense(a->out, a->out_type, dims.query_heads, dims.head_dim),
                        a->lse.data(), a->full_out.data(), a->full_lse.data(), &a->coverage,

@@ -26,14 +26,16 @@ void add_uses(const surveyed_page* facts, std::span<const float> mass, std::uint
 void router_state::merge(const flow_ptr& f) {
   auto& stream = *context_->lanes[lane_.value].stream;
   auto& kernels = context_->devices[lane_.value % context_->devices.size()].device->kernels();
-  auto task = [f, context = context_, &kernels](gpu::executor& x, error& status) {
-    auto pin = f->client->try_pin();
-    if (!pin) {
+  // The task's own: it goes with the task, whatever becomes of the flow.
+  auto pin = std::make_shared<pikv::request::pin>();
+  auto task = [f, pin, context = context_, &kernels](gpu::executor& x, error& status) {
+    *pin = f->client->try_pin();
+    if (!*pin) {
       status = {errc::cancelled, "the request ended before its partials were merged"};
       return;
     }
     const auto& dims = context->dims;
-    const auto& b = pin.buffers();
+    const auto& b = pin->buffers();
     std::vector<float> own_lse, mass;
     f->uses.resize(f->request.parts.size());
     for (std::uint32_t i = 0; i < f->request.parts.size(); ++i) {
@@ -75,7 +77,7 @@ void router_state::merge(const flow_ptr& f) {
     }
   };
   jobs_.launch(
-      self_, stream, std::move(task), [this, f] { complete(f); },
+      self_, stream, "merge", std::move(task), [this, f] { complete(f); },
       [this, f](const error& e) { fail(f, e); });
 }
 

@@ -25,6 +25,7 @@ namespace {
 /// Copies of shared pages first, then the rows.
 struct append_job {
   ticket_id ticket{};
+  request::pin pin; // from the moment that the task runs
   gpu::append_args args;
   std::vector<gpu::append_target> targets;
   std::vector<gpu::block> blocks; // keeps the pages alive
@@ -167,18 +168,19 @@ void shard_owner_state::commit(append_plan plan, promise<ack_atom> p) {
     probe_->appended(entries);
   auto& kernels = device().device->kernels();
   jobs_.launch(
-      self_, *device().compute,
+      self_, *device().compute, "append",
       [job, context = context_, &kernels](gpu::executor& x, error& status) {
         auto r = context->requests.find(job->ticket);
-        auto pin = r ? r->try_pin() : request::pin{};
-        if (!pin) {
+        job->pin = r ? r->try_pin() : request::pin{};
+        if (!job->pin) {
           for (auto& flag : job->broken)
             flag->store(true, std::memory_order_release);
           status = {errc::cancelled, "the append ended before its rows were read"};
           return;
         }
         kernels.copy(job->copies, x);
-        job->args = {context->dims, context->raw, pin.buffers().k, pin.buffers().v, job->targets};
+        const auto& b = job->pin.buffers();
+        job->args = {context->dims, context->raw, b.k, b.v, job->targets};
         kernels.append(job->args, x);
       },
       [p]() mutable { p.deliver(ack_atom_v); },

@@ -194,12 +194,14 @@ void shard_owner_state::attend(const attend_work& w, promise<attend_done> p) {
     return;
   }
   auto job = std::move(*prepared);
-  auto task = [job, context = context_, &kernels = device().device->kernels()](gpu::executor& x,
-                                                                               error& status) {
+  // The task's own: it goes with the task, however long this actor takes to hear of its end.
+  auto pin = std::make_shared<request::pin>();
+  auto task = [job, pin, context = context_,
+               &kernels = device().device->kernels()](gpu::executor& x, error& status) {
     auto& asked = job->work;
     auto r = context->requests.find(asked.ticket);
-    auto pin = r ? r->try_pin() : request::pin{};
-    if (!pin) {
+    *pin = r ? r->try_pin() : request::pin{};
+    if (!*pin) {
       status = {errc::cancelled, "the request ended before its attention ran"};
       return;
     }
@@ -210,9 +212,9 @@ void shard_owner_state::attend(const attend_work& w, promise<attend_done> p) {
       }
     const auto& dims = context->dims;
     gpu::page_selection selection;
-    gpu::attend_args args{dims,        context->scale,    pin.buffers().q,   job->rows,
-                          nullptr,     pin.buffers().out, pin.buffers().lse, nullptr,
-                          job->offsets};
+    const auto& b = pin->buffers();
+    gpu::attend_args args{dims,  context->scale, b.q,     job->rows, nullptr,
+                          b.out, b.lse,          nullptr, job->offsets};
     if (job->selection) {
       selection = parse_selection(asked, job->selection);
       args.selection = &selection;
@@ -234,7 +236,7 @@ void shard_owner_state::attend(const attend_work& w, promise<attend_done> p) {
     }
   };
   jobs_.launch(
-      self_, *device().compute, std::move(task),
+      self_, *device().compute, "attend", std::move(task),
       [job, p]() mutable { p.deliver(std::move(job->reply)); },
       [p](const error& e) mutable { p.deliver(to_caf(e)); });
 }

@@ -112,12 +112,12 @@ void shard_owner_state::summarise(const settle_work& w, const std::shared_ptr<se
   if (!waits) {
     if (!views->empty())
       jobs_.launch(
-          self_, *device().compute, task, [] {}, [](const error&) {});
+          self_, *device().compute, "summarise", task, [] {}, [](const error&) {});
     return;
   }
   // The task also marks the point where the appended bytes are there to be encoded or copied.
   jobs_.launch(
-      self_, *device().compute, task, [this, s] { encode(s); },
+      self_, *device().compute, "summarise", task, [this, s] { encode(s); },
       [s](const error& e) { s->reply.deliver(to_caf(e)); });
 }
 

@@ -102,19 +102,20 @@ void shard_owner_state::survey(const survey_work& w, promise<survey_done> p) {
     return;
   }
   auto job = std::move(*prepared);
-  auto task = [job, context = context_, &kernels = device().device->kernels()](gpu::executor& x,
-                                                                               error& status) {
+  auto pin = std::make_shared<request::pin>();
+  auto task = [job, pin, context = context_,
+               &kernels = device().device->kernels()](gpu::executor& x, error& status) {
     auto r = context->requests.find(job->ticket);
-    auto pin = r ? r->try_pin() : request::pin{};
+    *pin = r ? r->try_pin() : request::pin{};
     if (!job->bare.empty())
       kernels.summarise({context->dims, job->parts, job->bare, job->bare_out}, x);
-    if (!pin) {
+    if (!*pin) {
       status = {errc::cancelled, "the request ended before its pages were scored"};
       return;
     }
     auto score = [&](gpu::score_kind kind, const gpu::block& out) {
       if (out)
-        kernels.score({context->dims, kind, context->scale, pin.buffers().q, job->rows,
+        kernels.score({context->dims, kind, context->scale, pin->buffers().q, job->rows,
                        reinterpret_cast<float*>(out.data()), job->offsets},
                       x);
     };
@@ -122,7 +123,7 @@ void shard_owner_state::survey(const survey_work& w, promise<survey_done> p) {
     score(gpu::score_kind::quest, job->quest);
   };
   jobs_.launch(
-      self_, *device().compute, std::move(task),
+      self_, *device().compute, "score", std::move(task),
       [this, job, p]() mutable {
         if (auto it = held_.find(job->ticket); it != held_.end())
           it->second.leases = std::move(job->leases);

@@ -140,7 +140,7 @@ void select_case(std::uint32_t n, std::uint32_t count, gpu::score_kind kind, con
     return;
   time("score+route+select", moved, [](step& x, cudaStream_t stream) {
     auto routed = x.select;
-    routed.route.kind = gpu::cuda::route_kind::mass;
+    routed.route.kind = route_kind::mass;
     routed.route.k = 2;
     must(gpu::cuda::score(x.score, stream));
     must(gpu::cuda::select(routed, stream));

@@ -5,7 +5,7 @@
 
 namespace pikv::gpu::cuda {
 
-void cuda_stream::enqueue(task work, completion done) {
+void cuda_stream::enqueue(task work, completion done, const char* label) {
   auto failed = std::make_shared<error>();
   thread_.enqueue(
       [work = std::move(work), failed, queue = queue_](executor& x) {
@@ -16,7 +16,8 @@ void cuda_stream::enqueue(task work, completion done) {
       [done = std::move(done), failed](const result<void>& r) {
         if (done)
           done(r.ok() && failed->code != errc::ok ? result<void>{*failed} : r);
-      });
+      },
+      label);
 }
 
 } // namespace pikv::gpu::cuda

@@ -18,7 +18,7 @@ public:
   cuda_stream(std::shared_ptr<launch_queue> queue, host_stream::options x)
       : queue_(queue), thread_(std::move(queue), std::move(x)) {}
 
-  void enqueue(task work, completion done = {}) override;
+  void enqueue(task work, completion done = {}, const char* label = "task") override;
   event record() override { return thread_.record(); }
   void wait(const event& earlier) override { thread_.wait(earlier); }
   stream_usage usage() const noexcept override { return thread_.usage(); }

@@ -10,15 +10,14 @@
 
 #include <pikv/gpu/cuda/attend.hpp>
 #include <pikv/gpu/cuda/score.hpp>
+#include <pikv/messages/choice.hpp>
 #include <pikv/messages/error.hpp>
 
 struct CUstream_st;
 
 namespace pikv::gpu::cuda {
 
-/// Which shards a row reads, as the routing policies of these names.
-enum class route_kind : std::uint8_t { all, gate_top_k, mass };
-
+/// A route_rule (messages/choice.hpp) with what it needs.
 struct select_route {
   route_kind kind = route_kind::all;
   std::uint32_t k = 0;      ///< experts (gate_top_k) or shards (mass) to read
@@ -27,13 +26,6 @@ struct select_route {
   const float* gate_logits = nullptr;       ///< device `[rows, experts]`
   const std::uint8_t* gate_known = nullptr; ///< device `[rows]`; null: known for all rows
   const float* mass_scores = nullptr;       ///< device, from `score` of kind mass
-};
-
-/// How many old pages a list holds: min(pages, eligible) where `pages` > 0, else the share of the
-/// eligible ones rounded up.
-struct select_budget {
-  std::uint32_t pages = 0;
-  double share = 0.125;
 };
 
 struct select_launch {

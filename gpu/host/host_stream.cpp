@@ -53,6 +53,7 @@ private:
 struct host_stream::item {
   task work;
   completion done;
+  const char* label = "";
   std::shared_ptr<host_event> set;
   std::shared_ptr<event::impl> wait;
 };
@@ -177,19 +178,20 @@ host_stream::~host_stream() {
     thread_.join();
 }
 
-void host_stream::enqueue(task work, completion done) {
-  state_->push({.work = std::move(work), .done = std::move(done), .set = {}, .wait = {}});
+void host_stream::enqueue(task work, completion done, const char* label) {
+  state_->push(
+      {.work = std::move(work), .done = std::move(done), .label = label, .set = {}, .wait = {}});
 }
 
 event host_stream::record() {
   auto x = std::make_shared<host_event>(state_->settings.spin);
-  state_->push({.work = {}, .done = {}, .set = x, .wait = {}});
+  state_->push({.work = {}, .done = {}, .label = "", .set = x, .wait = {}});
   return event(std::move(x));
 }
 
 void host_stream::wait(const event& earlier) {
   if (!earlier.done())
-    state_->push({.work = {}, .done = {}, .set = {}, .wait = earlier.get()});
+    state_->push({.work = {}, .done = {}, .label = "", .set = {}, .wait = earlier.get()});
 }
 
 stream_usage host_stream::usage() const noexcept {

@@ -37,7 +37,7 @@ public:
   /// dropped the last handle) it returns at once, and the thread ends after the last item.
   ~host_stream() override;
 
-  void enqueue(task work, completion done = {}) override;
+  void enqueue(task work, completion done = {}, const char* label = "task") override;
   event record() override;
   void wait(const event& earlier) override;
   stream_usage usage() const noexcept override;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <type_traits>
 
 namespace pikv::gpu {
@@ -26,6 +27,11 @@ public:
         parts, [](void* f, std::size_t i, std::size_t w) { (*static_cast<fn*>(f))(i, w); },
         const_cast<std::remove_const_t<fn>*>(&part));
   }
+
+  /// Calls `f` once, before the completion of the running task, when the device has done what the
+  /// task has enqueued so far: then the host may read what kernels left. `f` must be short and must
+  /// not throw. Where kernels have ended when they return, as on the host, it runs at once.
+  virtual void when_done(std::function<void()> f) { f(); }
 
 protected:
   using part_fn = void (*)(void* context, std::size_t part, std::size_t worker);

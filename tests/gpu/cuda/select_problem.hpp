@@ -22,8 +22,8 @@ struct select_options {
   std::uint32_t scopes = 2, window = 40;
   std::uint32_t levels = 0; ///< scores take one of so many values; 0: any
   bool scored = true, gone = true;
-  gpu::cuda::select_budget budget{};
-  gpu::cuda::route_kind route = gpu::cuda::route_kind::all;
+  select_budget budget{};
+  route_kind route = route_kind::all;
   std::uint32_t k = 2, shards = 8, experts = 12;
   std::uint32_t capacity = 400;
 };
@@ -125,7 +125,7 @@ inline row_plan plan_row(const select_problem& p, std::size_t s, std::uint32_t r
          && std::uint64_t{pages[r.old].first_position} + pages[r.old].tokens + o.window
                 <= std::uint64_t{x.first_position} + row + 1)
     ++r.old;
-  std::vector<bool> in(o.shards, o.route == gpu::cuda::route_kind::all);
+  std::vector<bool> in(o.shards, o.route == route_kind::all);
   std::vector<std::size_t> count(o.shards, 0);
   std::vector<double> mass(o.shards, 0.0);
   const auto shares =
@@ -137,16 +137,16 @@ inline row_plan plan_row(const select_problem& p, std::size_t s, std::uint32_t r
       ++count[pages[i].shard.value];
       mass[pages[i].shard.value] += shares[i];
     }
-  if (o.route == gpu::cuda::route_kind::mass) {
+  if (o.route == route_kind::mass) {
     std::size_t routed = 0;
     for (const auto shard : descending(mass))
       if (routed < o.k && count[shard] > 0) {
         in[shard] = true;
         ++routed;
       }
-  } else if (o.route == gpu::cuda::route_kind::gate_top_k && p.known[x.row_begin + row] == 0) {
+  } else if (o.route == route_kind::gate_top_k && p.known[x.row_begin + row] == 0) {
     in.assign(o.shards, true);
-  } else if (o.route == gpu::cuda::route_kind::gate_top_k) {
+  } else if (o.route == route_kind::gate_top_k) {
     const float* gates = p.gates.data() + (x.row_begin + row) * o.experts;
     bool reads = false;
     std::size_t i = 0;

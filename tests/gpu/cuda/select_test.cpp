@@ -5,7 +5,6 @@ namespace pikv {
 namespace {
 
 using gpu::cache_dims;
-using gpu::cuda::route_kind;
 using options = test::select_options;
 using problem = test::select_problem;
 
