@@ -9,6 +9,7 @@
 #include <pikv/gpu/cuda/cuda_device.hpp>
 #include <pikv/gpu/cuda/merge.hpp>
 #include <pikv/gpu/cuda/page_mass.hpp>
+#include <pikv/gpu/cuda/resident_table.hpp>
 #include <pikv/gpu/cuda/score.hpp>
 #include <pikv/gpu/cuda/staging.hpp>
 #include <pikv/gpu/cuda/table.hpp>
@@ -47,12 +48,15 @@ attend_selection upload(launch_queue& q, const page_selection& s,
 }
 
 /// `offsets`: of each sequence's block of scores or masses; empty where there are none.
-const attend_sequence* upload(launch_queue& q, std::span<const sequence_rows> sequences,
-                              std::span<const std::uint64_t> offsets) {
+result<const attend_sequence*> upload(launch_queue& q, std::span<const sequence_rows> sequences,
+                                      std::span<const std::uint64_t> offsets) {
   std::vector<attend_sequence> list;
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     const auto& s = sequences[i];
-    list.push_back({q.upload(s.settled), q.upload(s.window),
+    auto settled = on_device(q, s.settled);
+    if (!settled)
+      return settled.error();
+    list.push_back({*settled, q.upload(s.window),
                     static_cast<std::uint32_t>(s.settled.size()),
                     static_cast<std::uint32_t>(s.window.size()), s.row_begin, s.row_count,
                     s.first_position, offsets.empty() ? 0 : offsets[i]});
@@ -83,11 +87,14 @@ void score(const score_args& a, executor& x) noexcept {
       return {};
     const auto floats = scores_of(a.sequences, a.offsets, a.dims.query_heads);
     writable_array<float> out{q, a.out, floats};
+    const auto sequences = upload(q, a.sequences, a.offsets);
+    if (!sequences)
+      return sequences.error();
     score_launch launch{a.dims,
                         a.kind,
                         a.scale,
                         readable(q, a.q, rows.end, a.dims.query_heads, a.dims.head_dim),
-                        upload(q, a.sequences, a.offsets),
+                        *sequences,
                         bounds,
                         out.device()};
     if (auto r = q.flush(); !r)
@@ -116,7 +123,10 @@ void attend(const attend_args& a, executor& x) noexcept {
     launch.dims = d;
     launch.scale = a.scale;
     launch.q = readable(q, a.q, rows.end, d.query_heads, d.head_dim);
-    launch.sequences = upload(q, a.sequences, a.page_lse_offsets);
+    const auto sequences = upload(q, a.sequences, a.page_lse_offsets);
+    if (!sequences)
+      return sequences.error();
+    launch.sequences = *sequences;
     launch.sequence_count = static_cast<std::uint32_t>(a.sequences.size());
     launch.rows = rows.end;
     launch.max_sequence_rows = rows.longest;

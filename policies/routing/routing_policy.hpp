@@ -3,8 +3,10 @@
 /// Routing: which shards a query row reads.
 #pragma once
 
+#include <optional>
 #include <span>
 
+#include <pikv/messages/choice.hpp>
 #include <pikv/messages/types.hpp>
 #include <pikv/policies/table.hpp>
 
@@ -28,6 +30,8 @@ public:
   virtual bool routes_all() const noexcept { return false; } ///< true: `route` need not be called
   virtual bool needs_gate() const noexcept = 0;
   virtual bool needs_mass() const noexcept = 0;
+  /// The same as a rule, for devices that route by themselves; none: only this object can say.
+  virtual std::optional<route_rule> rule() const noexcept { return std::nullopt; }
   /// Sets `in_route[s]` to 1 for each shard s that the row reads, else 0. At least one shard that
   /// has pages is always routed.
   virtual void route(const route_query& query, std::span<std::uint8_t> in_route) const noexcept = 0;

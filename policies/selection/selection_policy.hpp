@@ -4,9 +4,11 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include <pikv/messages/choice.hpp>
 #include <pikv/messages/types.hpp>
 #include <pikv/policies/table.hpp>
 
@@ -25,6 +27,8 @@ public:
   virtual page_score score() const noexcept = 0; ///< none: reads every page of the route
   virtual head_scope scope() const noexcept = 0;
   /// Pages to read of `eligible` old pages, in [0, eligible].
+  /// The same as a rule, for devices that select by themselves; none: only this object can say.
+  virtual std::optional<select_budget> budget() const noexcept { return std::nullopt; }
   virtual std::size_t pages_to_read(std::size_t eligible) const noexcept = 0;
 };
 
