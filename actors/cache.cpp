@@ -15,8 +15,10 @@ namespace {
 
 /// A completion and the publisher that fills it with what `pick` takes from the outcome.
 template <class T, class Pick>
-std::pair<completion<T>, request::publisher> promised(Pick pick) {
+std::pair<completion<T>, request::publisher>
+promised(Pick pick, std::shared_ptr<gpu::ticket> ticket = nullptr) {
   auto state = std::make_shared<detail::completion_state<T>>();
+  state->ticket = std::move(ticket);
   request::publisher publish = [state, pick](result<request_outcome> x) {
     if (!x)
       state->fill(x.error());
@@ -100,7 +102,8 @@ completion<void> cache::pin(sequence_id x, bool pinned) {
 }
 
 completion<append_report> cache::append(std::uint32_t layer, std::span<const batch_part> parts,
-                                        const const_tensor& k, const const_tensor& v) {
+                                        const const_tensor& k, const const_tensor& v,
+                                        const append_options& options) {
   using done = completion<append_report>;
   const auto& s = shape();
   auto rows = check_parts(s, layer, parts);
@@ -113,16 +116,21 @@ completion<append_report> cache::append(std::uint32_t layer, std::span<const bat
   auto vr = check_tensor("v", v, n, s.kv_heads, s.head_dim);
   if (!vr)
     return done::ended(vr.error());
-  auto [result, publish] = promised<append_report>([n](const request_outcome& x) {
-    return append_report{n, x.attend.config_version};
-  });
+  if (options.deadline.count() < 0)
+    return done::ended({errc::invalid_argument, "deadline: it must not be negative"});
   impl::call c;
+  if (auto r = impl_->put_behind(c, options.stream); !r)
+    return done::ended(r.error());
+  auto [result, publish] = promised<append_report>(
+      [n](const request_outcome& x) { return append_report{n, x.attend.config_version}; },
+      c.buffers.ticket);
   c.kind = request_kind::append;
   c.layer = layer;
   c.parts = std::move(*rows);
   c.buffers.k = *kr;
   c.buffers.v = *vr;
   c.buffers.rows = n;
+  c.deadline = options.deadline;
   impl_->submit(std::move(c), std::move(publish));
   return result;
 }
@@ -181,9 +189,11 @@ completion<attend_report> cache::attend(std::uint32_t layer, std::span<const bat
                                            options.lse.size(), n, s.query_heads)});
   if (options.deadline.count() < 0)
     return done::ended({errc::invalid_argument, "deadline: it must not be negative"});
-  auto [result, publish] =
-      promised<attend_report>([](const request_outcome& x) { return x.attend; });
   impl::call c;
+  if (auto r = impl_->put_behind(c, options.stream); !r)
+    return done::ended(r.error());
+  auto [result, publish] = promised<attend_report>(
+      [](const request_outcome& x) { return x.attend; }, c.buffers.ticket);
   c.kind = request_kind::attend;
   c.layer = layer;
   c.parts = std::move(*rows);
@@ -214,6 +224,17 @@ completion<cache_usage> cache::usage() {
 }
 
 namespace detail {
+
+result<void> enqueue_wait(gpu::ticket* ticket, void* stream) {
+  if (ticket == nullptr)
+    return {errc::invalid_argument,
+            "the call named no stream (attend_options::stream), so no stream can wait for it"};
+  return ticket->hold(stream);
+}
+
+const std::uint32_t* status_of(const gpu::ticket* ticket) noexcept {
+  return ticket == nullptr ? nullptr : ticket->status();
+}
 
 void spin_pause() noexcept {
   // Spinning alone would starve the workers where cores are few; yielding every time is slow where

@@ -29,6 +29,11 @@ struct batch_part {
   std::uint32_t tokens = 0;
 };
 
+struct append_options {
+  std::chrono::nanoseconds deadline{0}; ///< 0: limits.deadline of the configuration
+  void* stream = nullptr;               ///< as attend_options::stream, for k and v
+};
+
 struct append_report {
   std::uint64_t entries = 0;        ///< tokens appended in this layer
   std::uint64_t config_version = 0; ///< the configuration that this request ran under
@@ -48,6 +53,10 @@ struct attend_options {
   std::chrono::nanoseconds deadline{0}; ///< 0: limits.deadline of the configuration
   bool exact = false;      ///< read everything that is kept, whatever routing and selection say
   bool allow_lost = false; ///< read on when pages were lost with a failed device
+  /// Null: q can be read and out be written at once. Else a CUDA stream (cudaStream_t, on the calling
+  /// thread's current device): PiKV's GPU work comes behind what it has been given so far, and
+  /// `completion::enqueue_wait` puts its later work behind this call. Backend cuda only.
+  void* stream = nullptr;
   /// Null, or f32 `[rows, query_heads]`: log of the sum of exp(logit) over what was read.
   std::span<float> lse{};
 };
@@ -91,7 +100,8 @@ public:
   /// nothing: on an error no part was appended. Only deadline_exceeded, cancelled and actor_down
   /// leave that open: the next append or attend of the sequence says where it stands.
   completion<append_report> append(std::uint32_t layer, std::span<const batch_part> parts,
-                                   const const_tensor& k, const const_tensor& v);
+                                   const const_tensor& k, const const_tensor& v,
+                                   const append_options& options = {});
 
   /// Brings the gate's logits of a layer, f32 `[rows, experts]`, for tokens already appended to it.
   /// They label pages (placement) and queries (routing) of the next layer, whose gate comes too

@@ -46,10 +46,28 @@ struct joined {
 
 } // namespace
 
+result<void> cache::impl::put_behind(call& c, void* stream) {
+  if (stream == nullptr)
+    return {};
+  auto& device = *context_->devices.front().device;
+  auto ready = device.follow(stream);
+  if (!ready)
+    return ready.error();
+  auto ticket = device.make_ticket();
+  if (!ticket)
+    return ticket.error();
+  c.buffers.ready = std::move(*ready);
+  c.buffers.ticket = std::move(*ticket);
+  return {};
+}
+
 void cache::impl::submit(call c, request::publisher publish) {
   std::shared_lock gate{context_->gate};
-  if (context_->stopped.load())
+  if (context_->stopped.load()) {
+    if (c.buffers.ticket)
+      c.buffers.ticket->end(errc::cancelled);
     return publish(stopped());
+  }
   auto policies = context_->policies.current();
   std::map<lane_id, std::vector<work_part>> lanes;
   for (const auto& part : c.parts)
@@ -63,6 +81,11 @@ void cache::impl::submit(call c, request::publisher publish) {
   auto join = std::make_shared<joined>();
   join->waiting = lanes.size();
   join->publish = std::move(publish);
+  if (auto ticket = std::move(c.buffers.ticket)) // it passes when all lanes have ended
+    join->publish = [ticket, f = std::move(join->publish)](result<request_outcome> x) {
+      ticket->end(x.code());
+      f(std::move(x));
+    };
   std::unique_lock order{context_->batches, std::defer_lock};
   std::shared_ptr<batch_vote> vote;
   if (c.kind == request_kind::append) {
@@ -84,6 +107,8 @@ void cache::impl::submit_lane(const call& c, lane_id lane, std::vector<work_part
   const auto& limits = policies->settings.limits;
   if (entry.in_flight.fetch_add(1) >= limits.max_in_flight) {
     entry.in_flight.fetch_sub(1);
+    if (c.buffers.ticket)
+      c.buffers.ticket->end(errc::overloaded);
     return publish(error{errc::overloaded,
                          fmt::format("{} requests are in flight in this lane; wait for one to end, "
                                      "or raise limits.max_in_flight",

@@ -30,6 +30,10 @@ public:
     bool allow_lost = false;
   };
 
+  /// Puts a call behind what a stream of the caller has been given, and gives it a ticket for that
+  /// stream's later work; null: nothing to do.
+  result<void> put_behind(call& c, void* stream);
+
   /// Sends one request per lane that the parts touch. `publish` hears once, when all have ended: of
   /// the first error, or of the sum of all outcomes.
   void submit(call c, request::publisher publish);

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -18,7 +19,14 @@
 
 namespace pikv {
 
+namespace gpu {
+class ticket;
+}
+
 namespace detail {
+
+result<void> enqueue_wait(gpu::ticket* ticket, void* stream);
+const std::uint32_t* status_of(const gpu::ticket* ticket) noexcept;
 
 /// Shared by the completion and the request that fills it. Filled once; later fills are ignored.
 template <class T>
@@ -61,6 +69,9 @@ public:
 
   /// Precondition: ready().
   const result<T>& get() const noexcept { return *value_; }
+
+  /// Set before the completion is handed out; null: the call named no stream.
+  std::shared_ptr<gpu::ticket> ticket;
 
 private:
   std::atomic<int> ready_{0};
@@ -106,6 +117,21 @@ public:
   /// Calls `f` once with the outcome: at once when it is there, else on the thread that ends the
   /// request. `f` must be short, must not block and must not throw.
   void then(std::function<void(const result<T>&)> f) const { state_->then(std::move(f)); }
+
+  /// Lets the later work of a CUDA stream (cudaStream_t) wait until the request has ended, in success
+  /// or failure, without blocking this thread (see docs/decisions.md for processes that load kernels
+  /// lazily: there it blocks until the request's last kernel is enqueued). For calls that named a
+  /// stream, else errc::invalid_argument. After a failure the stream goes on at once, but buffers
+  /// stay in use until the completion is ready.
+  result<void> enqueue_wait(void* stream) const {
+    return detail::enqueue_wait(state_->ticket.get(), stream);
+  }
+
+  /// A word that the GPU may read behind `enqueue_wait`: 0, or the errc of the failure. It lives as
+  /// long as a copy of this completion; null for calls that named no stream.
+  const std::uint32_t* stream_status() const noexcept {
+    return detail::status_of(state_->ticket.get());
+  }
 
 private:
   static void pause() noexcept;

@@ -26,7 +26,17 @@ request::pin request::try_pin() {
   return pin{shared_from_this()};
 }
 
+/// The client's stream goes first: a callback of the client may want to see it go on.
+void request::tell(result<request_outcome> x) {
+  if (buffers.ticket)
+    buffers.ticket->end(x.code());
+  publish(std::move(x));
+}
+
 bool request::end(result<request_outcome> x) {
+  // A stream that waits may be what keeps a kernel from starting: a failure lets it go at once.
+  if (!x && buffers.ticket)
+    buffers.ticket->end(x.code());
   {
     std::lock_guard guard{mutex_};
     if (ended_)
@@ -37,7 +47,7 @@ bool request::end(result<request_outcome> x) {
       return true;
     }
   }
-  publish(std::move(x));
+  tell(std::move(x));
   return true;
 }
 
@@ -49,7 +59,7 @@ void request::unpin() {
       outcome = std::move(outcome_);
   }
   if (outcome)
-    publish(std::move(*outcome));
+    tell(std::move(*outcome));
 }
 
 ticket_id request_table::add(std::shared_ptr<request> r) {

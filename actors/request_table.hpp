@@ -20,7 +20,7 @@
 
 #include <pikv/actors/batch_vote.hpp>
 #include <pikv/actors/cache.hpp>
-#include <pikv/gpu/kernels.hpp>
+#include <pikv/gpu/device.hpp>
 #include <pikv/messages/protocol.hpp>
 
 namespace pikv {
@@ -40,6 +40,8 @@ struct request_buffers {
   float* lse = nullptr;        ///< `[rows, query_heads]` or null
   std::span<const float> gate; ///< `[rows, experts]`
   std::uint32_t rows = 0;
+  gpu::event ready;                    ///< streams wait for it before they touch the tensors
+  std::shared_ptr<gpu::ticket> ticket; ///< null, or what the client's stream waits for
 };
 
 /// One request of one lane.
@@ -85,6 +87,7 @@ public:
 
 private:
   void unpin();
+  void tell(result<request_outcome> x);
   std::mutex mutex_;
   std::uint32_t pins_ = 0;
   bool ended_ = false;

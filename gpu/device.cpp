@@ -77,6 +77,20 @@ block arena::make_block(std::byte* data, std::size_t bytes, std::uint32_t slot) 
 
 bool event::done() const noexcept { return impl_ == nullptr || impl_->done(); }
 
+namespace {
+
+error no_native_streams(std::string_view backend) {
+  return {errc::unsupported, fmt::format("backend {} has no GPU streams to order calls by; leave "
+                                         "the stream out",
+                                         backend)};
+}
+
+} // namespace
+
+result<event> device::follow(void*) { return no_native_streams(backend()); }
+
+result<std::shared_ptr<ticket>> device::make_ticket() { return no_native_streams(backend()); }
+
 std::string_view to_string(stream_role x) noexcept {
   switch (x) {
   case stream_role::compute: return "compute";

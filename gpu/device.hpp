@@ -16,6 +16,7 @@
 #include <utility>
 
 #include <pikv/gpu/kernels.hpp>
+#include <pikv/gpu/ticket.hpp>
 #include <pikv/messages/buffer_ref.hpp>
 #include <pikv/messages/error.hpp>
 #include <pikv/messages/types.hpp>
@@ -150,6 +151,11 @@ public:
   /// For page tables that attends read (kernels.hpp); null where kernels read them in place. The
   /// kernels of one stream use it.
   virtual std::shared_ptr<table_mirror> make_mirror() { return nullptr; }
+  /// An event after the work that a native stream of the caller (CUDA: cudaStream_t, of the calling
+  /// thread's current device) has been given so far. errc::unsupported without such streams.
+  virtual result<event> follow(void* native_stream);
+  /// A ticket for such streams (ticket.hpp); errc::unsupported without them.
+  virtual result<std::shared_ptr<ticket>> make_ticket();
   /// Whether a cache of these dimensions can live here, raw pages in this form; prepares for it.
   /// May block: called once, before the first stream is made.
   virtual result<void> supports(const cache_dims&, form /*raw*/) const { return {}; }

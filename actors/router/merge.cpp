@@ -75,6 +75,8 @@ void router_state::merge(const flow_ptr& f) {
         }
       }
     }
+    if (b.ticket)
+      b.ticket->pass(x);
   };
   jobs_.launch(
       self_, stream, "merge", std::move(task), [this, f] { complete(f); },

@@ -167,6 +167,7 @@ void shard_owner_state::commit(append_plan plan, promise<ack_atom> p) {
   if (probe_)
     probe_->appended(entries);
   auto& kernels = device().device->kernels();
+  wait_until_ready(plan.work.ticket);
   jobs_.launch(
       self_, *device().compute, "append",
       [job, context = context_, &kernels](gpu::executor& x, error& status) {

@@ -185,6 +185,8 @@ error shard_owner_state::attending::run(const request_buffers& b, const cache_co
   if (page_lse)
     args.page_lse = reinterpret_cast<float*>(page_lse.data());
   kernels.attend(args, x);
+  if (work.direct && b.ticket)
+    b.ticket->pass(x);
   for (const auto& r : rows) {
     if (!choice || !choice->counts_later())
       reply.read += count_read(r, args.selection, dims.kv_heads);
@@ -220,6 +222,7 @@ void shard_owner_state::attend(const attend_work& w, promise<attend_done> p) {
       }
     status = job->run(pin->buffers(), *context, kernels, x);
   };
+  wait_until_ready(w.ticket);
   jobs_.launch(
       self_, *device().compute, "attend", std::move(task),
       [job, p]() mutable {

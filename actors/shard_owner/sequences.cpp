@@ -26,6 +26,11 @@ void shard_owner_state::start(pointer self, context_ptr context, device_id devic
   actor_probe_ = context_->metrics->actor(monitoring::actor_kind::shard_owner, device.value);
 }
 
+void shard_owner_state::wait_until_ready(ticket_id ticket) {
+  if (auto r = context_->requests.find(ticket); r && r->buffers.ready.recorded())
+    device().compute->wait(r->buffers.ready);
+}
+
 owned_sequence* shard_owner_state::find(sequence_id x) {
   auto it = sequences_.find(x);
   return it == sequences_.end() ? nullptr : &it->second;

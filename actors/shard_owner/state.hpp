@@ -112,6 +112,9 @@ private:
   struct attending;
   struct surveying;
 
+  /// Lets the compute stream wait until the client's tensors may be used.
+  void wait_until_ready(ticket_id ticket);
+
   // append.cpp
   result<append_plan> plan_append(const append_work& w);
   result<void> plan_part(const append_work& w, const work_part& part, append_plan& plan);

@@ -124,6 +124,7 @@ void shard_owner_state::survey(const survey_work& w, promise<survey_done> p) {
     score(gpu::score_kind::mass, job->mass);
     score(gpu::score_kind::quest, job->quest);
   };
+  wait_until_ready(w.ticket);
   jobs_.launch(
       self_, *device().compute, "score", std::move(task),
       [this, job, p]() mutable {

@@ -38,13 +38,16 @@ completion_poller& completion_poller::of(int gpu) {
 }
 
 void completion_poller::add(task_ptr x, std::chrono::microseconds spin) {
+  bool wake = false;
   {
     const std::lock_guard guard{lock_};
     open_.push_back(x->queue.get());
     fresh_.push_back(std::move(x));
     wished_spin_ = spin;
+    wake = sleeping_;
+    added_.store(true, std::memory_order_release);
   }
-  if (added_.fetch_add(1, std::memory_order_release) == 0)
+  if (wake)
     changed_.notify_all();
 }
 
@@ -60,7 +63,7 @@ void completion_poller::take_in() {
   {
     const std::lock_guard guard{lock_};
     fresh.swap(fresh_);
-    added_.store(0, std::memory_order_relaxed);
+    added_.store(false, std::memory_order_relaxed);
     spin_ = wished_spin_;
   }
   for (auto& x : fresh) {
@@ -80,13 +83,15 @@ void completion_poller::loop() {
   cudaSetDevice(gpu_);
   auto last = steady::now(), checked = last;
   for (;;) {
-    if (added_.load(std::memory_order_acquire) > 0) {
+    if (added_.load(std::memory_order_acquire)) {
       take_in();
       last = steady::now();
     }
     if (queues_.empty()) {
       std::unique_lock guard{lock_};
+      sleeping_ = true;
       changed_.wait(guard, [this] { return !fresh_.empty(); });
+      sleeping_ = false;
       continue;
     }
     if (complete_ended()) {
@@ -101,7 +106,7 @@ void completion_poller::loop() {
     if (now - last > spin_)
       std::this_thread::sleep_for(10us);
     else
-      detail::spin_for(1us, [this] { return added_.load(std::memory_order_relaxed) > 0; });
+      detail::spin_for(1us, [this] { return added_.load(std::memory_order_relaxed); });
   }
 }
 

@@ -87,10 +87,11 @@ private:
   std::list<queue_tasks> queues_; // the thread's own, as is the next
   std::chrono::microseconds spin_{0};
 
-  std::atomic<std::size_t> added_{0};
+  std::atomic<bool> added_{false}; ///< a hint that fresh_ is not empty, read without the lock
   std::mutex lock_; // guards the rest
   std::condition_variable changed_;
   std::vector<task_ptr> fresh_;
+  bool sleeping_ = false;
   std::chrono::microseconds wished_spin_{0};
   std::vector<const launch_queue*> open_; ///< of each task that is not completed
 };

@@ -9,7 +9,9 @@
 #include <fmt/format.h>
 
 #include <pikv/gpu/cuda/attend.hpp>
+#include <pikv/gpu/cuda/cuda_event.hpp>
 #include <pikv/gpu/cuda/cuda_stream.hpp>
+#include <pikv/gpu/cuda/cuda_ticket.hpp>
 #include <pikv/gpu/cuda/resident_table.hpp>
 #include <pikv/gpu/cuda/status.hpp>
 #include <pikv/gpu/memory/slab_arena.hpp>
@@ -56,6 +58,14 @@ public:
       return nullptr;
     }
   }
+
+  result<event> follow(void* native_stream) override {
+    auto x = std::make_shared<cuda_event>();
+    x->record(static_cast<CUstream_st*>(native_stream));
+    return event(std::move(x));
+  }
+
+  result<std::shared_ptr<ticket>> make_ticket() override { return make_cuda_ticket(); }
 
   std::string describe() const override {
     return fmt::format("cuda: GPU {}, {}, {:.1f} GiB for pages", gpu_, name_,
