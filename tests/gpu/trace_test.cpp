@@ -2,24 +2,22 @@
 #include <pikv/gpu/host/host_stream.hpp>
 #include <pikv/gpu/trace.hpp>
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
 #include <latch>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
+
+#include "support/trace_spans.hpp"
 
 namespace pikv::gpu {
 namespace {
 
-using json = nlohmann::json;
 using namespace std::chrono_literals;
+using test::spans_of;
+using test::written_trace;
 
 std::unique_ptr<stream> stream_named(std::string name) {
   return std::make_unique<host_stream>(
@@ -27,37 +25,9 @@ std::unique_ptr<stream> stream_named(std::string name) {
       host_stream::options{.name = std::move(name), .spin = 0us, .fault = {}});
 }
 
-/// A span as the file has it, in nanoseconds from the start.
-struct seen_span {
-  std::string label;
-  std::int64_t begin = 0, end = 0;
-};
-
 class trace_file : public testing::Test {
 protected:
   void TearDown() override { trace::stop(); }
-
-  static json written() {
-    trace::stop();
-    std::ostringstream out;
-    trace::write(out);
-    return json::parse(out.str());
-  }
-
-  /// Spans of the track of this name, by their begin.
-  static std::vector<seen_span> spans_of(const json& file, const std::string& track) {
-    std::vector<seen_span> spans;
-    for (const auto& name : file.at("traceEvents"))
-      if (name.at("name") == "thread_name" && name.at("args").at("name") == track)
-        for (const auto& x : file.at("traceEvents"))
-          if (x.at("ph") == "X" && x.at("tid") == name.at("tid")) {
-            const auto begin = std::llround(1000 * x.at("ts").get<double>());
-            spans.push_back(
-                {x.at("name"), begin, begin + std::llround(1000 * x.at("dur").get<double>())});
-          }
-    std::ranges::sort(spans, {}, &seen_span::begin);
-    return spans;
-  }
 };
 
 TEST_F(trace_file, is_an_object_of_complete_events_and_names) {
@@ -65,7 +35,7 @@ TEST_F(trace_file, is_an_object_of_complete_events_and_names) {
   const auto s = stream_named("first");
   s->enqueue([](executor&) {}, {}, "append");
   s->synchronize();
-  const auto file = written();
+  const auto file = written_trace();
   std::size_t processes = 0;
   for (const auto& x : file.at("traceEvents")) {
     EXPECT_TRUE(x.at("pid").is_number_integer() && x.at("tid").is_number_integer());
@@ -80,7 +50,7 @@ TEST_F(trace_file, has_names_with_quotes_and_control_characters) {
   trace::start();
   const trace::track odd("a \"b\"\\\n\x01");
   odd.add("l\"", trace::clock::now(), trace::clock::now());
-  const auto spans = spans_of(written(), "a \"b\"\\\n\x01");
+  const auto spans = spans_of(written_trace(), "a \"b\"\\\n\x01");
   ASSERT_EQ(spans.size(), 1U);
   EXPECT_EQ(spans[0].label, "l\"");
 }
@@ -91,7 +61,7 @@ TEST_F(trace_file, spans_of_one_stream_follow_one_another) {
   for (int i = 0; i < 200; ++i)
     s->enqueue([](executor&) {}, {}, i % 2 == 0 ? "even" : "odd");
   s->synchronize();
-  const auto spans = spans_of(written(), "line");
+  const auto spans = spans_of(written_trace(), "line");
   ASSERT_EQ(spans.size(), 200U);
   for (std::size_t i = 0; i < spans.size(); ++i) {
     EXPECT_EQ(spans[i].label, i % 2 == 0 ? "even" : "odd");
@@ -110,7 +80,7 @@ TEST_F(trace_file, spans_of_two_streams_overlap_when_their_tasks_meet) {
     s->enqueue([&](executor&) { both.arrive_and_wait(); }, {}, "meet");
   a->synchronize();
   b->synchronize();
-  const auto file = written();
+  const auto file = written_trace();
   const auto at_a = spans_of(file, "a"), at_b = spans_of(file, "b");
   ASSERT_EQ(at_a.size(), 1U);
   ASSERT_EQ(at_b.size(), 1U);
@@ -127,7 +97,7 @@ TEST_F(trace_file, a_wait_for_an_event_is_a_span_that_ends_after_the_work_waited
   b->enqueue([](executor&) {}, {}, "after");
   go.count_down();
   b->synchronize();
-  const auto file = written();
+  const auto file = written_trace();
   const auto held = spans_of(file, "a"), later = spans_of(file, "b");
   ASSERT_EQ(held.size(), 1U);
   ASSERT_EQ(later.size(), 2U);
@@ -144,7 +114,7 @@ TEST_F(trace_file, says_how_many_spans_found_no_room) {
   s->synchronize();
   EXPECT_EQ(trace::count().kept, 3U);
   EXPECT_EQ(trace::count().dropped, 7U);
-  const auto file = written();
+  const auto file = written_trace();
   EXPECT_EQ(spans_of(file, "full").size(), 3U);
   EXPECT_EQ(file.at("otherData").at("dropped_spans"), 7);
 }
@@ -162,7 +132,7 @@ TEST_F(trace_file, has_nothing_of_before_the_start_and_after_the_stop) {
   run("during");
   trace::stop();
   run("after");
-  const auto spans = spans_of(written(), "gated");
+  const auto spans = spans_of(written_trace(), "gated");
   ASSERT_EQ(spans.size(), 1U);
   EXPECT_EQ(spans[0].label, "during");
 }
@@ -199,7 +169,7 @@ TEST_F(trace_file, tracks_of_one_name_have_lines_of_their_own_while_they_live) {
   add(second, "two");
   first.reset();
   add(trace::track("twin"), "three");
-  const auto file = written();
+  const auto file = written_trace();
   const auto of_first = spans_of(file, "twin"), of_second = spans_of(file, "twin #2");
   ASSERT_EQ(of_first.size(), 2U);
   ASSERT_EQ(of_second.size(), 1U);
