@@ -26,6 +26,8 @@ using clock = trace::clock;
 /// clock drifts from the host's by some us a second.
 constexpr auto longest_use = std::chrono::seconds{1};
 constexpr int tries = 5;
+/// At most so long after an event a thread that waits for it goes on.
+constexpr auto notice = std::chrono::microseconds{5};
 
 /// False where CUDA refused. Its error must not be taken for one of a launch.
 bool good(cudaError_t code) noexcept {
@@ -67,7 +69,8 @@ public:
   }
 
 private:
-  /// The event lies between two looks at the host's clock: the closest pair of a few counts.
+  /// The event lies between two looks at the host's clock: the closest pair of a few counts. Where
+  /// they are far apart, other streams' work came first, and the event lies near the second.
   moment_ptr take() {
     int least = 0, greatest = 0;
     good(cudaDeviceGetStreamPriorityRange(&least, &greatest));
@@ -82,8 +85,9 @@ private:
       if (x->event == nullptr || !good(cudaEventRecord(x->event, stream_))
           || !good(cudaEventSynchronize(x->event)))
         return nullptr;
-      const auto apart = clock::now() - before;
-      x->at = before + apart / 2;
+      const auto after = clock::now();
+      const auto apart = after - before;
+      x->at = after - std::min<clock::duration>(apart / 2, notice);
       if (apart < closest) {
         closest = apart;
         best = std::move(x);
