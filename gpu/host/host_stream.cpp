@@ -12,6 +12,7 @@
 
 #include <pikv/gpu/host/polite_spin.hpp>
 #include <pikv/gpu/host/thread_name.hpp>
+#include <pikv/gpu/trace.hpp>
 
 namespace pikv::gpu {
 
@@ -59,7 +60,8 @@ struct host_stream::item {
 };
 
 struct host_stream::state {
-  state(std::shared_ptr<executor> w, options x) : workers(std::move(w)), settings(std::move(x)) {}
+  state(std::shared_ptr<executor> w, options x)
+      : workers(std::move(w)), settings(std::move(x)), track(settings.name) {}
 
   void push(item x);
   void loop();
@@ -69,6 +71,7 @@ struct host_stream::state {
 
   const std::shared_ptr<executor> workers;
   const options settings;
+  const trace::track track;
   std::atomic<std::int64_t> busy_ns{0};
   std::atomic<std::uint64_t> ended{0};
 
@@ -124,13 +127,15 @@ void host_stream::state::run(item& x) {
   if (x.set) {
     x.set->set();
   } else if (x.wait) {
+    const trace::scope span(track, "wait");
     x.wait->wait();
   } else {
     const auto begin = clock::now();
     const result<void> outcome = attempt(x);
     x.work = nullptr; // the task's blocks go before anybody hears that it ended
-    busy_ns.fetch_add(std::chrono::nanoseconds(clock::now() - begin).count(),
-                      std::memory_order_relaxed);
+    const auto end = clock::now();
+    track.add(x.label, begin, end);
+    busy_ns.fetch_add(std::chrono::nanoseconds(end - begin).count(), std::memory_order_relaxed);
     ended.fetch_add(1, std::memory_order_relaxed);
     if (!x.done)
       return;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run_command.hpp"
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -75,6 +78,78 @@ TEST(pikv_demo, list_names_the_rows_without_running) {
   const auto x = run_pikv("demo --list");
   EXPECT_EQ(x.code, 0);
   EXPECT_THAT(x.out, HasSubstr("streaming_1_4"));
+}
+
+/// A file that goes with the test.
+struct scratch_file {
+  std::string path = std::filesystem::temp_directory_path()
+                     / ("pikv_demo_trace_" + std::to_string(getpid()) + ".json");
+  ~scratch_file() { std::remove(path.c_str()); }
+  nlohmann::json parsed() const {
+    std::ifstream file{path};
+    return nlohmann::json::parse(file, nullptr, false);
+  }
+};
+
+TEST(pikv_demo, trace_names_the_streams_and_what_they_did) {
+  const scratch_file file;
+  const auto x = run_pikv("demo --only int8 --windows 1 --needles 0 --context 512 --port 0 --trace "
+                          + file.path);
+  ASSERT_EQ(x.code, 0) << x.err;
+  EXPECT_THAT(x.err, HasSubstr(file.path));
+  const auto trace = file.parsed();
+  ASSERT_TRUE(trace.is_object());
+  std::set<std::string> tracks, spans;
+  for (const auto& e : trace.at("traceEvents")) {
+    if (e.at("ph") == "X")
+      spans.insert(e.at("name"));
+    else if (e.at("name") == "thread_name")
+      tracks.insert(e.at("args").at("name"));
+  }
+  EXPECT_THAT(tracks, testing::IsSupersetOf({"pikv0.compute", "pikv0.codec", "rows"}));
+  EXPECT_THAT(spans, testing::IsSupersetOf({"append", "attend", "int8"}));
+}
+
+TEST(pikv_demo, trace_to_a_bad_path_fails_before_the_work) {
+  const auto x = run_pikv("demo --only int8 --trace /nonexistent/trace.json");
+  EXPECT_EQ(x.code, 1);
+  EXPECT_THAT(x.err, HasSubstr("cannot write the trace to /nonexistent/trace.json"));
+  EXPECT_THAT(x.err, testing::Not(HasSubstr("model:")));
+}
+
+/// Starts a long demo and interrupts it once its runtime serves metrics; its exit status.
+int interrupted_demo(const std::string& trace) {
+  int err[2];
+  if (pipe(err) != 0)
+    return -1;
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(err[1], STDERR_FILENO);
+    execl(PIKV_COMMAND, PIKV_COMMAND, "demo", "--only", "exact", "--windows", "1000", "--port", "0",
+          "--trace", trace.c_str(), nullptr);
+    _exit(127);
+  }
+  close(err[1]);
+  std::string seen;
+  bool told = false;
+  std::array<char, 256> part{};
+  for (ssize_t n; (n = read(err[0], part.data(), part.size())) > 0;) {
+    seen.append(part.data(), static_cast<std::size_t>(n));
+    if (!told && seen.find("metrics: ") != std::string::npos)
+      told = kill(child, SIGINT) == 0;
+  }
+  close(err[0]);
+  int status = -1;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(pikv_demo, trace_is_written_after_an_interrupt) {
+  const scratch_file file;
+  EXPECT_EQ(interrupted_demo(file.path), 130);
+  const auto trace = file.parsed();
+  ASSERT_TRUE(trace.is_object());
+  EXPECT_GT(trace.at("otherData").at("spans").get<int>(), 0);
 }
 
 TEST(pikv_demo, unknown_row_fails) {

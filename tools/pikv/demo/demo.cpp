@@ -5,6 +5,7 @@
 #include "demo/interrupt.hpp"
 #include "demo/locate.hpp"
 #include "demo/run.hpp"
+#include "demo/trace_file.hpp"
 #include "text_table.hpp"
 
 #include <unistd.h>
@@ -26,7 +27,7 @@ namespace {
 constexpr int exit_interrupted = 130;
 
 struct demo_options {
-  std::string model, text, json;
+  std::string model, text, json, trace;
   std::vector<std::string> only;
   std::string stored = "f16";
   demo_base base;
@@ -109,6 +110,9 @@ int run(demo_options o) {
   const auto rows = pick_rows(o.only);
   if (!rows)
     return fail(rows.error());
+  auto trace = trace_file::open(o.trace);
+  if (!trace)
+    return fail(trace.error());
   const auto input = read_input(o);
   if (!input)
     return fail(input.error());
@@ -127,7 +131,9 @@ int run(demo_options o) {
       },
       outcomes);
   line.clear();
-  const int code = outcomes.empty() ? 0 : print_outcomes(o, outcomes);
+  int code = outcomes.empty() ? 0 : print_outcomes(o, outcomes);
+  if (const auto written = trace->finish(); !written)
+    code = fail(written.error());
   if (!ran && interrupt.asked()) {
     fmt::print(stderr, "interrupted after {} of {} rows\n", outcomes.size(), rows->size());
     return exit_interrupted;
@@ -162,6 +168,8 @@ void add_machine(CLI::App& sub, demo_options& o) {
       ->capture_default_str();
   sub.add_option("--threads", o.base.threads, "Threads; 0: one per core")->capture_default_str();
   sub.add_option("--json", o.json, "Also write the rows to this file");
+  sub.add_option("--trace", o.trace,
+                 "Also write what the streams did, for chrome://tracing or ui.perfetto.dev");
   sub.add_option("--port", o.port, "Of the metrics; a free one when it is taken")
       ->capture_default_str();
   sub.add_flag("--serve", o.serve, "Go on serving the metrics of the last row until Ctrl-C");
@@ -174,7 +182,8 @@ void add_demo(CLI::App& app, int& code) {
   sub->footer("Examples:\n"
               "  pikv demo                                        every row; takes minutes\n"
               "  pikv demo --only dense,mass_per_head_1_8 --windows 1 --needles 8\n"
-              "  pikv demo --only int4 --serve                    look at the metrics afterwards");
+              "  pikv demo --only int4 --serve                    look at the metrics afterwards\n"
+              "  pikv demo --only int8 --windows 1 --needles 0 --trace trace.json");
   auto options = std::make_shared<demo_options>();
   add_work(*sub, *options);
   add_machine(*sub, *options);

@@ -10,6 +10,8 @@
 #include <moe_engine/pikv_store.hpp>
 #include <moe_engine/thread_team.hpp>
 
+#include <pikv/gpu/trace.hpp>
+
 namespace pikv::tools {
 
 namespace {
@@ -59,7 +61,9 @@ result<void> run_rows(std::span<const demo_row> rows, const demo_base& base,
                       const demo_input& input, served_runtime& server, const run_callback& callback,
                       std::vector<row_outcome>& outcomes) {
   moe_engine::thread_team team{base.threads};
+  const gpu::trace::track track{"rows"};
   for (std::size_t i = 0; i < rows.size(); ++i) {
+    const gpu::trace::scope span{track, rows[i].name.data()}; // a literal
     auto store = make_store(rows[i], base, server, team);
     if (!store)
       return store.error();
