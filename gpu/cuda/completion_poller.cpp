@@ -148,6 +148,8 @@ void completion_poller::complete(task_ptr x, const error& trouble) noexcept {
     x->left.after.clear();
     x->left.kept.clear();
     x->usage->add(x->begun);
+    if (x->span)
+      x->span->report();
     x->work = nullptr; // the task's blocks go before anybody hears that it ended
     if (x->done)
       x->done(e.code == errc::ok ? result<void>{} : result<void>{e});

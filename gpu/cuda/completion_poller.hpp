@@ -14,9 +14,11 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include <pikv/gpu/cuda/launch_queue.hpp>
+#include <pikv/gpu/cuda/task_span.hpp>
 
 namespace pikv::gpu::cuda {
 
@@ -50,6 +52,7 @@ struct task_in_flight {
   error failed; ///< of the call itself
   std::chrono::steady_clock::time_point begun;
   std::shared_ptr<busy_time> usage;
+  std::optional<task_span> span;
 };
 
 /// Thread-safe.

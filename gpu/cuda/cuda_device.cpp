@@ -50,7 +50,7 @@ public:
       return nullptr;
     try {
       return std::make_unique<cuda_stream>(
-          std::move(*queue), completion_poller::of(gpu_),
+          std::move(*queue), gpu_,
           host_stream::options{.name = fmt::format("pikv{}.{}", options_.id.value, to_string(role)),
                                .spin = options_.spin,
                                .fault = {}});

@@ -27,9 +27,9 @@ error attempt(const stream::task& work, launch_queue& queue, const char* label) 
 
 } // namespace
 
-cuda_stream::cuda_stream(std::shared_ptr<launch_queue> queue, completion_poller& poller,
-                         host_stream::options x)
-    : queue_(std::move(queue)), poller_(poller), spin_(x.spin),
+cuda_stream::cuda_stream(std::shared_ptr<launch_queue> queue, int gpu, host_stream::options x)
+    : queue_(std::move(queue)), poller_(completion_poller::of(gpu)), spin_(x.spin),
+      timeline_(gpu, x.name),
       calls_(std::make_unique<host_stream>(queue_, std::move(x))) {}
 
 cuda_stream::~cuda_stream() {
@@ -43,13 +43,16 @@ void cuda_stream::enqueue(task work, completion done, const char* label) {
   (*x)->work = std::move(work);
   (*x)->done = std::move(done);
   (*x)->usage = usage_;
+  (*x)->span.emplace(timeline_);
   calls_->enqueue(
       [x, label, spin = spin_, &poller = poller_](executor& e) {
         auto& t = **x;
         auto& queue = queue_of(e);
         queue.begin();
         t.begun = std::chrono::steady_clock::now();
+        t.span->begin(label, queue.stream());
         t.failed = attempt(t.work, queue, label);
+        t.span->end(queue.stream());
         t.left = queue.close();
         poller.add(std::move(*x), spin);
       },

@@ -16,8 +16,7 @@ namespace pikv::gpu::cuda {
 class cuda_stream final : public stream {
 public:
   /// Throws std::system_error when the system refuses a thread.
-  cuda_stream(std::shared_ptr<launch_queue> queue, completion_poller& poller,
-              host_stream::options x);
+  cuda_stream(std::shared_ptr<launch_queue> queue, int gpu, host_stream::options x);
   ~cuda_stream() override;
 
   void enqueue(task work, completion done = {}, const char* label = "task") override;
@@ -31,6 +30,7 @@ private:
   completion_poller& poller_;
   const std::chrono::microseconds spin_;
   const std::shared_ptr<busy_time> usage_ = std::make_shared<busy_time>();
+  const gpu_timeline timeline_;
   std::unique_ptr<host_stream> calls_;
 };
 
