@@ -3,8 +3,10 @@
 /// Routing: which shards a query row reads.
 #pragma once
 
+#include <optional>
 #include <span>
 
+#include <pikv/messages/choice.hpp>
 #include <pikv/messages/types.hpp>
 #include <pikv/policies/table.hpp>
 
@@ -31,6 +33,8 @@ public:
   /// Sets `in_route[s]` to 1 for each shard s that the row reads, else 0. At least one shard that
   /// has pages is always routed.
   virtual void route(const route_query& query, std::span<std::uint8_t> in_route) const noexcept = 0;
+  /// `route` as a rule, for backends that choose pages themselves; none: only `route` can tell.
+  virtual std::optional<route_rule> rule() const noexcept { return std::nullopt; }
 };
 
 std::span<const table_entry<routing_policy>> routing_table();

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include <pikv/messages/choice.hpp>
 #include <pikv/messages/types.hpp>
 #include <pikv/policies/table.hpp>
 
@@ -26,6 +28,9 @@ public:
   virtual head_scope scope() const noexcept = 0;
   /// Pages to read of `eligible` old pages, in [0, eligible].
   virtual std::size_t pages_to_read(std::size_t eligible) const noexcept = 0;
+  /// `pages_to_read` as a rule, for backends that choose pages themselves; none: only the policy
+  /// can tell. Without a score there is nothing to rank, and the numbers in it mean nothing.
+  virtual std::optional<select_budget> budget() const noexcept { return std::nullopt; }
 };
 
 /// Turns log-scores into shares, as ranked in docs and tests: softmax over the pages per query
