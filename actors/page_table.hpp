@@ -26,14 +26,17 @@ struct page_memory {
 struct page_table {
   std::vector<gpu::page_view> views;
   std::vector<page_memory> memory; ///< one per view
+  std::shared_ptr<gpu::table_mirror> mirror;
+  std::uint64_t edition = 0; ///< gpu::page_list
   std::atomic<std::uint32_t> leases{0};
 
   page_table() = default;
-  page_table(const page_table& x) : views(x.views), memory(x.memory) {}
+  page_table(const page_table& x)
+      : views(x.views), memory(x.memory), mirror(x.mirror), edition(x.edition) {}
 
   std::uint64_t bytes() const noexcept {
     return sizeof *this + views.capacity() * sizeof(gpu::page_view)
-           + memory.capacity() * sizeof(page_memory);
+           + memory.capacity() * sizeof(page_memory) + (mirror ? mirror->bytes() : 0);
   }
 };
 
@@ -54,9 +57,10 @@ public:
       table_->leases.fetch_sub(1, std::memory_order_release);
   }
 
-  std::span<const gpu::page_view> views() const noexcept {
-    return table_ ? std::span<const gpu::page_view>{table_->views}
-                  : std::span<const gpu::page_view>{};
+  std::span<const gpu::page_view> views() const noexcept { return pages().views; }
+  gpu::page_list pages() const noexcept {
+    return table_ ? gpu::page_list{table_->views, table_->mirror.get(), table_->edition}
+                  : gpu::page_list{};
   }
   const page_table* get() const noexcept { return table_.get(); }
 
@@ -72,14 +76,37 @@ public:
   table_lease lease() const { return table_lease{table_}; }
   const page_table& read() const noexcept { return *table_; }
 
-  /// The table to change: the same one, or a copy when a kernel still reads it.
+  /// The table to change in any way: the same one, or a copy when a kernel still reads it.
   page_table& write() {
+    auto& t = own();
+    t.edition = next_edition();
+    return t;
+  }
+
+  /// The same for adding at the end only: the mirror keeps what it has.
+  page_table& extend() { return own(); }
+
+  /// Lets kernels of this device keep a copy of the table, from now on.
+  void mirror_on(gpu::device& device) {
+    if (table_->mirror)
+      return;
+    table_->mirror = device.make_mirror();
+    if (table_->mirror && table_->edition == 0)
+      table_->edition = next_edition();
+  }
+
+private:
+  page_table& own() {
     if (table_->leases.load(std::memory_order_acquire) != 0)
       table_ = std::make_shared<page_table>(*table_);
     return *table_;
   }
 
-private:
+  static std::uint64_t next_edition() noexcept {
+    static std::atomic<std::uint64_t> last{0};
+    return last.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
+
   std::shared_ptr<page_table> table_;
 };
 

@@ -147,6 +147,9 @@ public:
   /// Null when the system refuses a thread or queue. A stream may outlive its device.
   virtual std::unique_ptr<stream> make_stream(stream_role role) = 0;
   virtual const kernel_table& kernels() const noexcept = 0;
+  /// For page tables that attends read (kernels.hpp); null where kernels read them in place. The
+  /// kernels of one stream use it.
+  virtual std::shared_ptr<table_mirror> make_mirror() { return nullptr; }
   /// Whether a cache of these dimensions can live here, raw pages in this form; prepares for it.
   /// May block: called once, before the first stream is made.
   virtual result<void> supports(const cache_dims&, form /*raw*/) const { return {}; }

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include <pikv/gpu/page_layout.hpp>
 #include <pikv/messages/choice.hpp>
@@ -94,11 +95,39 @@ struct decode_args {
 /// sum_c max(q_c min_c, q_c max_c)/sqrt(d) of any logit in the page (Quest, arXiv 2406.10774).
 enum class score_kind : std::uint8_t { none, mass, quest };
 
+/// A backend's own copy of a page table, in its device's memory (device::make_mirror). Kernels bring
+/// it up to date when they need it; whoever holds a list for a kernel holds its mirror too.
+class table_mirror {
+public:
+  virtual ~table_mirror() = default;
+  virtual std::size_t bytes() const noexcept = 0; ///< of device memory
+};
+
+/// The settled pages of one (sequence, layer), ascending positions. Lists of one edition extend each
+/// other: of two, one begins with the other. So a mirror has to fetch only what is new.
+struct page_list {
+  std::span<const page_view> views;
+  table_mirror* mirror = nullptr; ///< null: the backend keeps none
+  std::uint64_t edition = 0;      ///< with a mirror
+
+  page_list() = default;
+  page_list(std::span<const page_view> x) : views(x) {}
+  page_list(const std::vector<page_view>& x) : views(x) {}
+  page_list(std::span<const page_view> x, table_mirror* m, std::uint64_t e)
+      : views(x), mirror(m), edition(e) {}
+
+  std::size_t size() const noexcept { return views.size(); }
+  bool empty() const noexcept { return views.empty(); }
+  const page_view& operator[](std::size_t i) const noexcept { return views[i]; }
+  auto begin() const noexcept { return views.begin(); }
+  auto end() const noexcept { return views.end(); }
+};
+
 /// Rows `row_begin ... + row_count` of the batch belong to one sequence; row i has position
 /// `first_position + i`.
 struct sequence_rows {
-  std::span<const page_view> settled; ///< ascending positions
-  std::span<const page_view> window;  ///< raw pages that every row reads (causally); no summaries
+  page_list settled;
+  std::span<const page_view> window; ///< raw pages that every row reads (causally); no summaries
   std::uint32_t row_begin = 0;
   std::uint32_t row_count = 0;
   std::uint32_t first_position = 0;

@@ -110,24 +110,40 @@ struct surveyed_page {
   std::uint32_t page = 0;
 };
 
-/// The pages that each row reads on one device: scopes, then offsets, pages, always_from
+/// Read what `selection` says; or, with `chooses`, what the request's policies choose among the
+/// pages of this device, which then holds all settled pages of the parts.
+/// `selection`: the pages that each row reads on one device: scopes, then offsets, pages, always_from
 /// (gpu::page_selection) back to back as u32. A zero `bytes` means all pages.
 struct attend_work {
   ticket_id ticket{};
   std::uint32_t layer = 0;
   bool direct = false;    ///< write the client's output; else leave a partial
   bool surveyed = false;  ///< use the pages leased by the survey of this ticket
+  bool chooses = false;
   bool page_mass = false; ///< also return the log mass of each page
   std::uint32_t rows = 0; ///< rows of the client's buffers
   std::uint32_t scopes = 1;
   buffer_ref selection;
+  buffer_ref gates; ///< with `chooses`: known_gates of the batch (actors/choice); empty: none
   std::vector<work_part> parts;
 };
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, attend_work& x) {
   return f(caf::meta::type_name("attend_work"), x.ticket, x.layer, x.direct, x.surveyed,
-           x.page_mass, x.rows, x.scopes, x.selection, x.parts);
+           x.chooses, x.page_mass, x.rows, x.scopes, x.selection, x.gates, x.parts);
+}
+
+/// How much one page of a (sequence, layer) was read.
+struct page_use {
+  std::uint32_t page = 0;
+  std::uint32_t reads = 0;
+  float mass = 0; ///< sum over rows, mean over query heads
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, page_use& x) {
+  return f(caf::meta::type_name("page_use"), x.page, x.reads, x.mass);
 }
 
 struct attend_done {
@@ -138,12 +154,17 @@ struct attend_done {
   buffer_ref page_lse;       ///< as survey_done's scores; empty unless asked for
   buffer_ref facts;          ///< with page_lse: the pages of all parts
   std::vector<std::uint32_t> pages;
+  // With `chooses`: the rest of the account, and for the scheduler what was read of each part.
+  std::uint64_t not_routed = 0;
+  std::uint64_t not_selected = 0;
+  double routed_shards = 0; ///< sum over rows
+  std::vector<std::vector<page_use>> uses;
 };
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, attend_done& x) {
   return f(caf::meta::type_name("attend_done"), x.read, x.evicted, x.out, x.lse, x.page_lse,
-           x.facts, x.pages);
+           x.facts, x.pages, x.not_routed, x.not_selected, x.routed_shards, x.uses);
 }
 
 /// Let go of what a survey or an attend of this ticket left behind.

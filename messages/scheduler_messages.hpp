@@ -25,17 +25,6 @@ typename Inspector::result_type inspect(Inspector& f, settled_event& x) {
            x.pages);
 }
 
-struct page_use {
-  std::uint32_t page = 0;
-  std::uint32_t reads = 0;
-  float mass = 0; ///< sum over rows, mean over query heads
-};
-
-template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, page_use& x) {
-  return f(caf::meta::type_name("page_use"), x.page, x.reads, x.mass);
-}
-
 /// Router to scheduler: one attend has read these pages.
 struct attended_event {
   std::uint32_t layer = 0;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <pikv/actors/router/attend_flow.hpp>
+#include <pikv/actors/shard_owner/choosing.hpp>
 
 namespace pikv {
 
@@ -76,26 +77,48 @@ void router_state::attend(const client_request& r, std::shared_ptr<request> q) {
                        && f->policies->selection->score() == policies::page_score::none);
   if (all)
     return read(f);
-  survey(f);
+  if (auto taken = take_gates(*f); !taken)
+    return fail(f, taken.error());
+  f->chooses = owner_can_choose(*f);
+  f->chooses ? read(f) : survey(f);
 }
 
-void router_state::take_gates(attend_flow& f) {
-  if (!f.policies->routing->needs_gate() || f.request.layer == 0)
-    return;
+/// Where all settled pages of the batch lie on one device, it chooses among them itself, unless the
+/// scores of so many rows are better made in pieces of scratch memory.
+bool router_state::owner_can_choose(const attend_flow& f) {
+  constexpr std::uint64_t most_score_bytes = std::uint64_t{64} << 20;
+  if (f.owners.size() != 1)
+    return false;
+  std::uint64_t scores = 0;
+  for (const auto& part : f.request.parts)
+    scores += std::uint64_t{part.tokens} * context_->dims.query_heads
+              * sequences_.find(part.sequence)->layers[f.request.layer].settled;
+  const auto& kernels = context_->devices[f.owners.front().device.value].device->kernels();
+  return scores * sizeof(float) <= most_score_bytes && can_choose(kernels, *f.policies);
+}
+
+/// Into scratch memory of the first owner, where it may be read on the device.
+result<void> router_state::take_gates(attend_flow& f) {
   const auto experts = context_->shape.experts;
-  f.in->gate_known.assign(f.in->rows, 0);
-  f.in->gates.resize(f.request.parts.size());
-  for (std::size_t i = 0; i < f.request.parts.size(); ++i) {
-    const auto& part = f.request.parts[i];
+  if (!f.policies->routing->needs_gate() || f.request.layer == 0 || experts == 0)
+    return {};
+  const auto rows = f.client->buffers.rows;
+  auto block = context_->devices[f.owners.front().device.value].device->scratch().allocate(
+      known_gates::bytes(rows, experts));
+  if (!block)
+    return block.error();
+  f.gates = {std::move(*block), rows, experts};
+  std::fill_n(f.gates.known(), rows, std::uint8_t{0});
+  for (const auto& part : f.request.parts) {
     const auto& gate = sequences_.find(part.sequence)->layers[f.request.layer - 1].gate;
-    auto& logits = f.in->gates[i];
-    logits.resize(std::size_t{part.tokens} * experts);
     for (std::uint32_t t = 0; t < part.tokens; ++t) {
-      auto row = gate_logits(gate, part.position + t, experts);
-      std::ranges::copy(row, logits.begin() + static_cast<std::ptrdiff_t>(t) * experts);
-      f.in->gate_known[part.row_begin + t] = row.empty() ? 0 : 1;
+      const auto logits = gate_logits(gate, part.position + t, experts);
+      const auto row = std::size_t{part.row_begin} + t;
+      std::ranges::copy(logits, f.gates.logits() + row * experts);
+      f.gates.known()[row] = logits.empty() ? 0 : 1;
     }
   }
+  return {};
 }
 
 void router_state::survey(const flow_ptr& f) {
@@ -106,7 +129,7 @@ void router_state::survey(const flow_ptr& f) {
   f->in->geometry = geometry_;
   f->in->rows = f->client->buffers.rows;
   f->in->parts = f->request.parts;
-  take_gates(*f);
+  f->in->gates = f->gates;
   f->in->owners.resize(f->owners.size());
   f->waiting = f->owners.size();
   for (std::size_t i = 0; i < f->owners.size(); ++i) {
@@ -170,6 +193,9 @@ void router_state::read_one(const flow_ptr& f, std::size_t i) {
   w.page_mass = f->mass;
   w.rows = f->client->buffers.rows;
   w.parts = f->parts_of(o);
+  w.chooses = f->chooses;
+  if (f->gates.block)
+    w.gates = f->gates.block.ref();
   if (f->surveyed) {
     w.scopes = f->out->scopes;
     w.selection = f->out->selections[i].ref();

@@ -23,12 +23,14 @@ struct router_state::attend_flow {
   std::shared_ptr<pikv::request> client;
   std::shared_ptr<const policy_set> policies;
   std::vector<owner_work> owners;
-  bool surveyed = false;
+  bool chooses = false;  ///< the one owner chooses what is read
+  bool surveyed = false; ///< the router has chosen from surveys
   bool mass = false;    ///< the scheduler wants each page's attention mass
   bool audited = false; ///< computed once more, in full, after the client has been served
   bool ended = false;   ///< failed on the way: later answers are ignored
   std::size_t waiting = 0;
   std::uint64_t lost = 0;
+  known_gates gates;
   std::shared_ptr<plan_input> in;
   std::shared_ptr<plan_output> out = std::make_shared<plan_output>();
   std::vector<std::vector<page_use>> uses; ///< per part, with mass

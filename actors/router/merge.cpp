@@ -83,9 +83,9 @@ void router_state::merge(const flow_ptr& f) {
 
 void router_state::report_use(const attend_flow& f) {
   const auto& scheduling = *f.policies->scheduling;
-  if (!scheduling.needs_mass() && !(scheduling.needs_reads() && f.surveyed))
+  if (!scheduling.needs_mass() && !(scheduling.needs_reads() && (f.surveyed || f.chooses)))
     return;
-  const auto& uses = f.mass ? f.uses : f.out->uses;
+  const auto& uses = f.mass ? f.uses : f.chooses ? f.owners.front().done.uses : f.out->uses;
   for (std::size_t i = 0; i < uses.size(); ++i)
     caf::anon_send(context_->scheduler.get(0).handle,
                    attended_event{f.request.layer, f.request.parts[i].sequence,
@@ -99,6 +99,7 @@ void router_state::complete(const flow_ptr& f) {
   request_outcome out;
   auto& account = out.attend.entries;
   std::uint64_t rows = 0;
+  double routed_shards = f->out->routed_shards;
   for (const auto& part : f->request.parts) {
     const auto n = std::uint64_t{part.tokens};
     rows += n;
@@ -107,15 +108,18 @@ void router_state::complete(const flow_ptr& f) {
   for (const auto& o : f->owners) {
     account.read += o.done.read;
     account.evicted += o.done.evicted;
+    account.not_routed += o.done.not_routed;
+    account.not_selected += o.done.not_selected;
+    routed_shards += o.done.routed_shards;
   }
   account.evicted += f->out->evicted;
-  account.not_routed = f->out->not_routed;
-  account.not_selected = f->out->not_selected;
+  account.not_routed += f->out->not_routed;
+  account.not_selected += f->out->not_selected;
   account.lost = f->lost;
   out.attend.config_version = f->policies->version;
   const double shards = context_->settings.cache.shards;
   out.attend.routed_shards =
-      f->surveyed ? f->out->routed_shards / static_cast<double>(rows) : shards;
+      f->surveyed || f->chooses ? routed_shards / static_cast<double>(rows) : shards;
   if (!account.adds_up())
     return end(f->request,
                error{errc::internal,

@@ -18,7 +18,7 @@
 #include <pikv/actors/context.hpp>
 #include <pikv/actors/jobs.hpp>
 #include <pikv/actors/router/lane_sequences.hpp>
-#include <pikv/actors/router/selection_plan.hpp>
+#include <pikv/actors/choice/plan.hpp>
 #include <pikv/messages/caf_error.hpp>
 
 namespace pikv {
@@ -90,7 +90,8 @@ private:
   // attend.cpp, merge.cpp
   void attend(const client_request& r, std::shared_ptr<request> q);
   result<void> check_attend(const client_request& r, const request& q);
-  void take_gates(attend_flow& f);
+  result<void> take_gates(attend_flow& f);
+  bool owner_can_choose(const attend_flow& f);
   void survey(const flow_ptr& f);
   void plan(const flow_ptr& f);
   void read(const flow_ptr& f);

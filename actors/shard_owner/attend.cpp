@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <pikv/actors/shard_owner/choosing.hpp>
 #include <pikv/actors/shard_owner/facts.hpp>
 #include <pikv/actors/shard_owner/state.hpp>
 #include <pikv/messages/caf_error.hpp>
@@ -20,6 +21,11 @@ struct shard_owner_state::attending {
   std::vector<std::shared_ptr<std::atomic<bool>>> broken;
   std::vector<std::uint64_t> offsets; ///< of page_lse
   gpu::block selection, out, lse, page_lse;
+  missing_summaries bare;
+  std::unique_ptr<choosing> choice; ///< null: everything, or the router has chosen
+
+  error run(const request_buffers& b, const cache_context& context,
+            const gpu::kernel_table& kernels, gpu::executor& x);
 };
 
 namespace {
@@ -29,53 +35,6 @@ error lost(sequence_id x) {
           fmt::format("sequence {}: an append did not finish, so its entries are incomplete; close "
                       "it and open it anew",
                       x.value)};
-}
-
-/// The three arrays of attend_work::selection.
-gpu::page_selection parse_selection(const attend_work& w, const gpu::block& b) {
-  const auto* p = reinterpret_cast<const std::uint32_t*>(b.data());
-  const std::size_t lists = std::size_t{w.rows} * w.scopes;
-  gpu::page_selection s;
-  s.scopes = w.scopes;
-  s.always_from = {p, w.rows};
-  s.offsets = {p + w.rows, lists + 1};
-  s.pages = {p + w.rows + lists + 1, s.offsets.back()};
-  return s;
-}
-
-/// Entries that the rows of one part read, times the KV heads.
-std::uint64_t count_read(const gpu::sequence_rows& r, const gpu::page_selection* s,
-                         std::uint32_t kv_heads) {
-  std::uint64_t all = 0;
-  auto add_all = [&](std::span<const gpu::page_view> views, std::size_t from,
-                     std::uint32_t position, std::uint32_t rows) {
-    for (auto i = from; i < views.size(); ++i)
-      if (views[i].data != nullptr)
-        all += visible_tokens(views[i].first_position, views[i].tokens, position, rows);
-  };
-  add_all(r.window, 0, r.first_position, r.row_count);
-  if (s == nullptr) {
-    add_all(r.settled, 0, r.first_position, r.row_count);
-    return all * kv_heads;
-  }
-  std::uint64_t chosen = 0;
-  for (std::uint32_t i = 0; i < r.row_count; ++i) {
-    auto row = r.row_begin + i;
-    add_all(r.settled, s->always_from[row], r.first_position + i, 1);
-    auto list = std::size_t{row} * s->scopes;
-    for (auto k = s->offsets[list]; k < s->offsets[list + s->scopes]; ++k)
-      if (const auto& page = r.settled[s->pages[k]]; page.data != nullptr)
-        chosen += page.tokens;
-  }
-  return all * kv_heads + chosen * (kv_heads / s->scopes);
-}
-
-std::uint64_t count_evicted(const gpu::sequence_rows& r, std::uint32_t kv_heads) {
-  std::uint64_t n = 0;
-  for (const auto& v : r.settled)
-    if (v.data == nullptr)
-      n += visible_tokens(v.first_position, v.tokens, r.first_position, r.row_count);
-  return n * kv_heads;
 }
 
 /// A partial starts as "read nothing": the kernel only writes the rows of its parts.
@@ -123,9 +82,13 @@ result<void> shard_owner_state::take_tables(const attend_work& w, attending& job
                           part.sequence.value, w.layer, part.position + part.tokens - 1,
                           layer.appended)};
     job.broken.push_back(s->broken);
+    if (job.choice)
+      if (auto r = add_summaries(layer, job.bare); !r)
+        return r.error();
+    layer.settled.mirror_on(*device().device);
     job.settled.push_back(w.surveyed ? std::move(held->second.leases[i]) : layer.settled.lease());
     job.windows.push_back(layer.window.lease());
-    job.rows.push_back({job.settled.back().views(), job.windows.back().views(), part.row_begin,
+    job.rows.push_back({job.settled.back().pages(), job.windows.back().views(), part.row_begin,
                         part.tokens, part.position});
   }
   return {};
@@ -173,8 +136,18 @@ result<std::shared_ptr<shard_owner_state::attending>>
 shard_owner_state::prepare_attend(const attend_work& w) {
   auto job = std::make_shared<attending>();
   job->work = w;
+  if (w.chooses) {
+    auto r = context_->requests.find(w.ticket);
+    if (!r)
+      return error{errc::cancelled, "the request ended before its attention began"};
+    job->bare.parts = r->policies->summary_parts;
+    job->choice = std::make_unique<choosing>(context_, device_, r->policies, geometry_, w);
+  }
   if (auto r = take_tables(w, *job); !r)
     return r.error();
+  if (job->choice)
+    if (auto r = job->choice->prepare(job->settled, w.gates); !r)
+      return r.error();
   if (w.selection.bytes > 0) {
     auto block = device().device->scratch().share(w.selection);
     if (!block)
@@ -184,6 +157,41 @@ shard_owner_state::prepare_attend(const attend_work& w) {
   if (auto r = take_scratch(w, *job); !r)
     return r.error();
   return job;
+}
+
+/// On the stream's thread: chooses where asked to, attends, and counts what can be counted already.
+error shard_owner_state::attending::run(const request_buffers& b, const cache_context& context,
+                                        const gpu::kernel_table& kernels, gpu::executor& x) {
+  const auto& dims = context.dims;
+  gpu::page_selection chosen;
+  gpu::attend_args args{dims,  context.scale, b.q,     rows, nullptr,
+                        b.out, b.lse,         nullptr, offsets};
+  bare.make(dims, kernels, x);
+  if (choice) {
+    if (auto r = choice->run(b, rows, chosen, x); !r)
+      return r.error();
+    args.selection = &chosen;
+  } else if (selection) {
+    chosen = parse_selection(work.rows, work.scopes, selection);
+    args.selection = &chosen;
+  }
+  if (!work.direct) {
+    auto* partial = reinterpret_cast<float*>(out.data());
+    args.lse = reinterpret_cast<float*>(lse.data());
+    clear_partial(partial, args.lse, work.rows, dims);
+    args.out = {out.data(), dtype::f32, std::uint64_t{dims.query_heads} * dims.head_dim,
+                dims.head_dim};
+  }
+  if (page_lse)
+    args.page_lse = reinterpret_cast<float*>(page_lse.data());
+  kernels.attend(args, x);
+  for (const auto& r : rows) {
+    if (!choice || !choice->counts_later())
+      reply.read += count_read(r, args.selection, dims.kv_heads);
+    if (args.selection == nullptr)
+      reply.evicted += count_evicted(r, dims.kv_heads);
+  }
+  return {};
 }
 
 void shard_owner_state::attend(const attend_work& w, promise<attend_done> p) {
@@ -210,34 +218,15 @@ void shard_owner_state::attend(const attend_work& w, promise<attend_done> p) {
         status = lost(asked.parts[i].sequence);
         return;
       }
-    const auto& dims = context->dims;
-    gpu::page_selection selection;
-    const auto& b = pin->buffers();
-    gpu::attend_args args{dims,  context->scale, b.q,     job->rows, nullptr,
-                          b.out, b.lse,          nullptr, job->offsets};
-    if (job->selection) {
-      selection = parse_selection(asked, job->selection);
-      args.selection = &selection;
-    }
-    if (!asked.direct) {
-      auto* out = reinterpret_cast<float*>(job->out.data());
-      args.lse = reinterpret_cast<float*>(job->lse.data());
-      clear_partial(out, args.lse, asked.rows, dims);
-      args.out = {job->out.data(), dtype::f32, std::uint64_t{dims.query_heads} * dims.head_dim,
-                  dims.head_dim};
-    }
-    if (job->page_lse)
-      args.page_lse = reinterpret_cast<float*>(job->page_lse.data());
-    kernels.attend(args, x);
-    for (const auto& rows : job->rows) {
-      job->reply.read += count_read(rows, args.selection, dims.kv_heads);
-      if (args.selection == nullptr)
-        job->reply.evicted += count_evicted(rows, dims.kv_heads);
-    }
+    status = job->run(pin->buffers(), *context, kernels, x);
   };
   jobs_.launch(
       self_, *device().compute, "attend", std::move(task),
-      [job, p]() mutable { p.deliver(std::move(job->reply)); },
+      [job, p]() mutable {
+        if (job->choice)
+          job->choice->account(job->settled, job->reply);
+        p.deliver(std::move(job->reply));
+      },
       [p](const error& e) mutable { p.deliver(to_caf(e)); });
 }
 

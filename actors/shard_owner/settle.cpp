@@ -257,7 +257,7 @@ bool shard_owner_state::leave_window(sequence_id sequence, std::uint32_t layer,
 
 void shard_owner_state::adopt_local(const page_record_ref& page, gpu::block data,
                                     gpu::block summary) {
-  auto& table = find_or_make(page.sequence).layers[page.layer].settled.write();
+  auto& table = find_or_make(page.sequence).layers[page.layer].settled.extend();
   table.views.push_back(view_of(page, data, summary));
   table.memory.push_back({std::move(data), std::move(summary), page.page});
   count_page(table.views.back(), 1);

@@ -52,6 +52,17 @@ struct held_request {
   std::vector<gpu::block> blocks;  ///< scores and partials that the router reads
 };
 
+/// Pages whose summary has to be made first, because the policies changed since they settled.
+struct missing_summaries {
+  std::uint8_t parts = 0; ///< that are wanted, gpu::summary_part bits
+  std::vector<gpu::page_view> pages;
+  std::vector<std::byte*> out;
+  std::vector<gpu::block> keep;
+
+  /// In a task.
+  void make(const gpu::cache_dims& dims, const gpu::kernel_table& kernels, gpu::executor& x) const;
+};
+
 /// One page of a shard's ring.
 struct ring_slot {
   sequence_id sequence{};
@@ -127,7 +138,7 @@ private:
 
   // survey.cpp
   result<std::shared_ptr<surveying>> prepare_survey(const survey_work& w);
-  result<void> add_summaries(owned_layer& layer, std::uint8_t parts, surveying& job);
+  result<void> add_summaries(owned_layer& layer, missing_summaries& missing);
   result<gpu::block> scratch(std::size_t bytes) {
     return device().device->scratch().allocate(bytes);
   }

@@ -13,15 +13,17 @@ struct shard_owner_state::surveying {
   std::vector<gpu::sequence_rows> rows;
   std::vector<std::uint64_t> offsets;
   gpu::block mass, quest;
-  // Pages whose summary has to be made first, because the policies changed since they settled.
-  std::uint8_t parts = 0;
-  std::vector<gpu::page_view> bare;
-  std::vector<std::byte*> bare_out;
-  std::vector<gpu::block> keep;
+  missing_summaries bare;
 };
 
-result<void> shard_owner_state::add_summaries(owned_layer& layer, std::uint8_t parts,
-                                              surveying& job) {
+void missing_summaries::make(const gpu::cache_dims& dims, const gpu::kernel_table& kernels,
+                             gpu::executor& x) const {
+  if (!pages.empty())
+    kernels.summarise({dims, parts, pages, out}, x);
+}
+
+result<void> shard_owner_state::add_summaries(owned_layer& layer, missing_summaries& missing) {
+  const auto parts = missing.parts;
   auto lacks = [parts](const gpu::page_view& v) {
     return v.data != nullptr && (v.summary_parts & parts) != parts;
   };
@@ -39,9 +41,9 @@ result<void> shard_owner_state::add_summaries(owned_layer& layer, std::uint8_t p
     if (!block)
       return block.error();
     count_page(view, -1);
-    job.bare.push_back(view);
-    job.bare_out.push_back(block->data());
-    job.keep.push_back(table.memory[i].data);
+    missing.pages.push_back(view);
+    missing.out.push_back(block->data());
+    missing.keep.push_back(table.memory[i].data);
     view.summary = block->data();
     view.summary_parts = parts;
     count_page(view, 1);
@@ -54,16 +56,17 @@ result<std::shared_ptr<shard_owner_state::surveying>>
 shard_owner_state::prepare_survey(const survey_work& w) {
   auto job = std::make_shared<surveying>();
   job->ticket = w.ticket;
-  job->parts = w.summary_parts;
+  job->bare.parts = w.summary_parts;
   std::vector<const page_table*> tables;
   std::uint64_t floats = 0;
   for (const auto& part : w.parts) {
     auto& layer = find_or_make(part.sequence).layers[w.layer];
-    if (auto r = add_summaries(layer, w.summary_parts, *job); !r)
+    if (auto r = add_summaries(layer, job->bare); !r)
       return r.error();
+    layer.settled.mirror_on(*device().device);
     job->leases.push_back(layer.settled.lease());
     tables.push_back(job->leases.back().get());
-    auto views = job->leases.back().views();
+    const auto views = job->leases.back().pages();
     job->rows.push_back({views, {}, part.row_begin, part.tokens, part.position});
     job->offsets.push_back(floats);
     floats += std::uint64_t{part.tokens} * dims().query_heads * views.size();
@@ -107,8 +110,7 @@ void shard_owner_state::survey(const survey_work& w, promise<survey_done> p) {
                &kernels = device().device->kernels()](gpu::executor& x, error& status) {
     auto r = context->requests.find(job->ticket);
     *pin = r ? r->try_pin() : request::pin{};
-    if (!job->bare.empty())
-      kernels.summarise({context->dims, job->parts, job->bare, job->bare_out}, x);
+    job->bare.make(context->dims, kernels, x);
     if (!*pin) {
       status = {errc::cancelled, "the request ended before its pages were scored"};
       return;

@@ -10,6 +10,7 @@
 
 #include <pikv/gpu/cuda/attend.hpp>
 #include <pikv/gpu/cuda/cuda_stream.hpp>
+#include <pikv/gpu/cuda/resident_table.hpp>
 #include <pikv/gpu/cuda/status.hpp>
 #include <pikv/gpu/memory/slab_arena.hpp>
 
@@ -37,13 +38,17 @@ public:
     return attend_prepare(dims);
   }
 
+  std::shared_ptr<table_mirror> make_mirror() override {
+    return std::make_shared<resident_table>(*memory_);
+  }
+
   std::unique_ptr<stream> make_stream(stream_role role) override {
     auto queue = launch_queue::make(gpu_, role);
     if (!queue)
       return nullptr;
     try {
       return std::make_unique<cuda_stream>(
-          std::move(*queue),
+          std::move(*queue), completion_poller::of(gpu_),
           host_stream::options{.name = fmt::format("pikv{}.{}", options_.id.value, to_string(role)),
                                .spin = options_.spin,
                                .fault = {}});

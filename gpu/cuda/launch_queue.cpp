@@ -4,19 +4,20 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include <pikv/gpu/cuda/attend.hpp>
+#include <pikv/gpu/cuda/driver.hpp>
 #include <pikv/gpu/cuda/status.hpp>
 
 namespace pikv::gpu::cuda {
 
 namespace {
 
-constexpr std::size_t first_chunk_bytes = std::size_t{4} << 20;
-constexpr std::size_t alignment = 256; // of staged pieces: coalesced reads begin at a full line
+constexpr std::size_t first_ring_bytes = std::size_t{4} << 20;
 
 /// Attention before copies and codecs where both are ready.
 int priority_of(stream_role role) {
@@ -33,8 +34,15 @@ result<std::shared_ptr<launch_queue>> launch_queue::make(int gpu, stream_role ro
   PIKV_CUDA_TRY(cudaSetDevice(gpu));
   PIKV_CUDA_TRY(
       cudaStreamCreateWithPriority(&x->stream_, cudaStreamNonBlocking, priority_of(role)));
-  if (auto r = x->add_chunk(first_chunk_bytes); !r)
-    return r.error();
+  PIKV_CUDA_TRY(cudaHostAlloc(reinterpret_cast<void**>(&x->ended_), sizeof *x->ended_,
+                              cudaHostAllocMapped));
+  *x->ended_ = 0;
+  for (auto* rings : {&x->uploads_, &x->results_}) {
+    auto ring = staging_ring::make(first_ring_bytes);
+    if (!ring)
+      return ring.error();
+    rings->push_back(std::move(*ring));
+  }
   if (role == stream_role::compute)
     if (auto w = x->attend_workspace(); !w)
       return w.error();
@@ -48,72 +56,55 @@ launch_queue::~launch_queue() {
     cudaStreamSynchronize(stream_);
     cudaStreamDestroy(stream_);
   }
-  for (const auto& c : chunks_) {
-    cudaFreeHost(c.host);
-    cudaFree(c.device);
-  }
+  cudaFreeHost(ended_);
   cudaFree(workspace_);
 }
 
-result<void> launch_queue::add_chunk(std::size_t bytes) {
-  chunk c;
-  c.bytes = bytes;
-  PIKV_CUDA_TRY(cudaHostAlloc(reinterpret_cast<void**>(&c.host), bytes, cudaHostAllocMapped));
-  if (const auto code = cudaMalloc(reinterpret_cast<void**>(&c.device), bytes);
-      code != cudaSuccess) {
-    cudaFreeHost(c.host);
-    return cuda_error(code, "cudaMalloc of a staging buffer");
-  }
-  chunks_.push_back(c);
-  return {};
-}
+void launch_queue::begin() noexcept { cudaSetDevice(gpu_); }
 
-void launch_queue::begin() {
-  cudaSetDevice(gpu_);
-  if (busy_) // what was staged for the kernels before may still be on its way
-    return;
-  for (auto& c : chunks_)
-    c.used = c.flushed = 0;
-}
-
-launch_queue::spot launch_queue::place(std::size_t bytes) {
-  bytes = (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
-  for (std::size_t i = 0; i < chunks_.size(); ++i)
-    if (auto& c = chunks_[i]; c.bytes - c.used >= bytes)
-      return {i, std::exchange(c.used, c.used + bytes)};
-  // Rare: a larger batch than ever before. This drains the GPU once.
-  if (auto r = add_chunk(std::max(bytes, 2 * chunks_.back().bytes)); !r) {
-    fail({errc::over_budget, r.error().what});
-    throw std::bad_alloc();
+launch_queue::staged_piece launch_queue::piece(std::vector<staging_ring>& rings,
+                                               std::size_t bytes) {
+  auto* ring = &rings.back();
+  auto at = ring->take(bytes);
+  while (!at) {
+    const auto before = ring->oldest();
+    if (!before || !await(*before))
+      break; // the running task alone needs more, or the GPU failed
+    ring->release(*before);
+    at = ring->take(bytes);
   }
-  chunks_.back().used = bytes;
-  return {chunks_.size() - 1, 0};
+  if (!at) { // rare: a larger batch than ever before; this drains the GPU once
+    auto more = staging_ring::make(std::max(2 * bytes, 2 * ring->bytes()));
+    if (!more) {
+      fail({errc::over_budget, more.error().what});
+      throw std::bad_alloc();
+    }
+    rings.push_back(std::move(*more));
+    ring = &rings.back();
+    at = ring->take(bytes);
+  }
+  return {ring->host(*at), ring->device(*at)};
 }
 
 const std::byte* launch_queue::put(std::span<const std::byte> x) {
-  const auto where = place(x.size());
+  const auto where = stage(x.size());
   if (!x.empty())
-    std::memcpy(chunks_[where.chunk].host + where.offset, x.data(), x.size());
-  return at(where);
+    std::memcpy(where.host, x.data(), x.size());
+  return where.device;
 }
 
 result<void> launch_queue::flush() {
-  busy_ = true;
-  for (auto& c : chunks_) {
-    if (c.used == c.flushed)
-      continue;
-    PIKV_CUDA_TRY(cudaMemcpyAsync(c.device + c.flushed, c.host + c.flushed, c.used - c.flushed,
-                                  cudaMemcpyHostToDevice, stream_));
-    c.flushed = c.used;
-  }
+  for (auto& ring : uploads_)
+    if (auto r = ring.copy_new(stream_); !r)
+      return r;
   return {};
 }
 
 result<const std::byte*> launch_queue::fetch(const std::byte* device, std::size_t bytes) {
-  for (const auto& c : chunks_) {
-    if (device < c.device || device >= c.device + c.bytes)
+  for (const auto& ring : results_) {
+    if (!ring.holds(device))
       continue;
-    auto* host = c.host + (device - c.device);
+    auto* host = ring.host(static_cast<std::size_t>(device - ring.device(0)));
     PIKV_CUDA_TRY(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_));
     if (auto r = wait(); !r)
       return r.error();
@@ -123,7 +114,6 @@ result<const std::byte*> launch_queue::fetch(const std::byte* device, std::size_
 }
 
 result<void> launch_queue::wait() {
-  busy_ = false;
   return check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
 }
 
@@ -150,15 +140,55 @@ bool launch_queue::reachable(const void* p) noexcept {
 }
 
 void launch_queue::fail(error e) noexcept {
-  if (failed_.code == errc::ok)
-    failed_ = std::move(e);
+  if (left_.failed.code == errc::ok)
+    left_.failed = std::move(e);
+}
+
+launch_queue::leftover launch_queue::close() {
+  const auto last = std::atomic_ref{*ended_}.load(std::memory_order_acquire);
+  const auto ended = number_ - (static_cast<std::uint32_t>(number_) - last);
+  ++number_;
+  for (auto* rings : {&uploads_, &results_})
+    for (auto& ring : *rings) {
+      ring.release(ended);
+      ring.close(number_);
+    }
+  left_.number = number_;
+  if (auto r = write_value(stream_, ended_, static_cast<std::uint32_t>(number_)); !r) {
+    fail(r.error());
+    left_.number = 0;
+  }
+  return std::exchange(left_, {});
+}
+
+bool launch_queue::ended(std::uint64_t number) const noexcept {
+  const auto last = std::atomic_ref{*ended_}.load(std::memory_order_acquire);
+  return static_cast<std::int32_t>(last - static_cast<std::uint32_t>(number)) >= 0;
+}
+
+error launch_queue::trouble() const noexcept {
+  const auto code = cudaStreamQuery(stream_);
+  return code == cudaSuccess || code == cudaErrorNotReady ? error{}
+                                                          : cuda_error(code, "work on the GPU");
+}
+
+/// False when the GPU failed.
+bool launch_queue::await(std::uint64_t number) noexcept {
+  for (std::uint32_t i = 1; !ended(number); ++i) {
+    if (i % 1024 == 0 && trouble().code != errc::ok)
+      return false;
+    std::this_thread::yield();
+  }
+  return true;
 }
 
 error launch_queue::finish() noexcept {
-  if (busy_)
-    if (auto r = wait(); !r)
-      fail(r.error());
-  return std::exchange(failed_, {});
+  auto left = close();
+  if (auto r = wait(); !r && left.failed.code == errc::ok)
+    left.failed = r.error();
+  for (const auto& f : left.after)
+    f();
+  return left.failed;
 }
 
 void launch_queue::run_parts(std::size_t parts, part_fn f, void* context) noexcept {

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// What one stream of the CUDA backend works with: its CUDA stream, memory to stage descriptors and
-/// the host's tensors in, and the first error of the task that runs. It belongs to its stream's
+/// the host's tensors in, and what the running task leaves behind. It belongs to its stream's
 /// thread and is the executor that the kernel table's functions are given.
+///
+/// Tasks are numbered. `close` enqueues, behind a task's kernels, the write of its number to a word
+/// of mapped host memory: whoever reads that word knows without a call which tasks have ended.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include <pikv/gpu/cuda/staging_ring.hpp>
 #include <pikv/gpu/device.hpp>
 #include <pikv/gpu/host/worker_pool.hpp>
 
@@ -27,24 +33,31 @@ public:
   std::size_t threads() const noexcept override { return 1; }
   CUstream_st* stream() const noexcept { return stream_; }
 
-  /// Selects the GPU for the calling thread, and forgets what was staged once everything enqueued
-  /// has been waited for: copies from pinned memory read it long after the call. Called before each
-  /// kernel of a task.
-  void begin();
+  /// Selects the GPU for the calling thread. Called before each kernel of a task.
+  void begin() noexcept;
 
-  /// A device copy of `x`, valid after `flush` for kernels launched behind it.
+  /// A device copy of `x`, valid after `flush` for kernels launched behind it, to the task's end.
   template <class T>
   const T* upload(std::span<const T> x) {
     return reinterpret_cast<const T*>(put(std::as_bytes(x)));
   }
-  /// Device memory that a kernel may write.
-  std::byte* reserve(std::size_t bytes) { return at(place(bytes)); }
+  /// The same for content that the caller writes to `host` before `flush`.
+  struct staged_piece {
+    std::byte* host;
+    std::byte* device;
+  };
+  staged_piece stage(std::size_t bytes) { return piece(uploads_, bytes); }
+  /// Device memory that a kernel may write, to the task's end.
+  std::byte* reserve(std::size_t bytes) { return piece(results_, bytes).device; }
   /// Enqueues the copies of what was uploaded.
   result<void> flush();
   /// Waits, then gives the host's copy of `bytes` at `device`, which `reserve` returned.
   result<const std::byte*> fetch(const std::byte* device, std::size_t bytes);
   /// Waits until the GPU has done everything enqueued so far.
   result<void> wait();
+  /// Keeps something that kernels use alive to the task's end.
+  void keep(block x) { left_.kept.push_back(std::move(x)); }
+  void when_done(std::function<void()> f) override { left_.after.push_back(std::move(f)); }
 
   /// Zeroed memory that attention keeps between its launches.
   result<std::byte*> attend_workspace();
@@ -52,37 +65,40 @@ public:
   /// Whether kernels can use the address as it is: device memory, or host memory that is mapped.
   static bool reachable(const void* p) noexcept;
 
-  /// Remembers the first error of a task; `finish` waits for the task's work and hands it out.
+  /// Remembers the first error of a task.
   void fail(error e) noexcept;
+
+  /// What a task left when its call returned.
+  struct leftover {
+    std::uint64_t number = 0; ///< see `ended`; 0: the end cannot be seen there, wait instead
+    error failed;
+    std::vector<std::function<void()>> after;
+    std::vector<block> kept;
+  };
+  /// Ends the running task; the next piece of memory belongs to the next one.
+  leftover close();
+  /// Whether the GPU has done the task of this number. Any thread.
+  bool ended(std::uint64_t number) const noexcept;
+  /// The stream's error, if the GPU failed; ok while it works. Any thread; a call into the driver.
+  error trouble() const noexcept;
+  /// Ends the running task and waits for it: all of it is over when this returns.
   error finish() noexcept;
 
 private:
-  /// Pinned host memory and device memory of one size: what is staged has the same offset in both.
-  struct chunk {
-    std::byte* host = nullptr;
-    std::byte* device = nullptr;
-    std::size_t bytes = 0;
-    std::size_t used = 0;
-    std::size_t flushed = 0;
-  };
-  struct spot {
-    std::size_t chunk = 0;
-    std::size_t offset = 0;
-  };
-
   launch_queue(int gpu) : gpu_(gpu) {}
   void run_parts(std::size_t parts, part_fn f, void* context) noexcept override;
-  result<void> add_chunk(std::size_t bytes);
-  spot place(std::size_t bytes);
-  std::byte* at(spot x) const { return chunks_[x.chunk].device + x.offset; }
   const std::byte* put(std::span<const std::byte> x);
+  staged_piece piece(std::vector<staging_ring>& rings, std::size_t bytes);
+  bool await(std::uint64_t number) noexcept;
 
   const int gpu_;
   CUstream_st* stream_ = nullptr;
-  std::vector<chunk> chunks_;
+  // The last ring serves; smaller ones before it stay for what was taken from them.
+  std::vector<staging_ring> uploads_, results_;
   std::byte* workspace_ = nullptr;
-  bool busy_ = false; ///< work was enqueued that nobody has waited for
-  error failed_;
+  std::uint32_t* ended_ = nullptr; ///< mapped; the number of the last task that ended, modulo 2^32
+  std::uint64_t number_ = 0;       ///< of the last task that was closed
+  leftover left_;
 };
 
 /// The queue behind an executor that a kernel of this backend was given.

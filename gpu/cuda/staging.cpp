@@ -38,10 +38,9 @@ tensor_ref readable(launch_queue& q, const tensor_ref& x, std::uint32_t rows, st
                     std::uint32_t dim) {
   if (launch_queue::reachable(x.data))
     return x;
-  std::vector<std::byte> copy(std::size_t{rows} * heads * dim * size_of(x.type));
-  copy_rows(x, dense(copy.data(), x.type, heads, dim), {0, rows}, heads, dim);
-  auto* device = const_cast<std::byte*>(q.upload(std::span<const std::byte>{copy}));
-  return dense(device, x.type, heads, dim);
+  const auto copy = q.stage(std::size_t{rows} * heads * dim * size_of(x.type));
+  copy_rows(x, dense(copy.host, x.type, heads, dim), {0, rows}, heads, dim);
+  return dense(copy.device, x.type, heads, dim);
 }
 
 result<tensor_ref> readable_f32(launch_queue& q, const tensor_ref& x, std::uint32_t rows,

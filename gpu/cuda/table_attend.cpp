@@ -43,13 +43,14 @@ void score(const score_args& a, executor& x) noexcept {
       return {};
     const auto floats = scores_of(a.sequences, a.offsets, a.dims.query_heads);
     writable_array<float> out{q, a.out, floats};
-    score_launch launch{a.dims,
-                        a.kind,
-                        a.scale,
-                        readable(q, a.q, rows.end, a.dims.query_heads, a.dims.head_dim),
-                        upload(q, a.sequences, a.offsets),
-                        bounds,
-                        out.device()};
+    const auto sequences = upload(q, a.sequences, a.offsets);
+    if (!sequences)
+      return sequences.error();
+    score_launch launch{
+        a.dims,      a.kind,
+        a.scale,     readable(q, a.q, rows.end, a.dims.query_heads, a.dims.head_dim),
+        *sequences,  bounds,
+        out.device()};
     if (auto r = q.flush(); !r)
       return r;
     if (auto r = cuda::score(launch, q.stream()); !r)
@@ -78,7 +79,10 @@ void attend(const attend_args& a, executor& x) noexcept {
     launch.dims = d;
     launch.scale = a.scale;
     launch.q = readable(q, a.q, rows.end, d.query_heads, d.head_dim);
-    launch.sequences = upload(q, a.sequences, a.page_lse_offsets);
+    const auto sequences = upload(q, a.sequences, a.page_lse_offsets);
+    if (!sequences)
+      return sequences.error();
+    launch.sequences = *sequences;
     launch.sequence_count = static_cast<std::uint32_t>(a.sequences.size());
     launch.rows = rows.end;
     launch.max_sequence_rows = rows.longest;

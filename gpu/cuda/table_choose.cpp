@@ -80,8 +80,9 @@ std::vector<bool> owned_rows(const choose_args& a) {
 std::uint32_t* filled(launch_queue& q, std::size_t n, std::uint32_t value, bool matters) {
   if (!matters)
     return reinterpret_cast<std::uint32_t*>(q.reserve(n * sizeof(std::uint32_t)));
-  const std::vector<std::uint32_t> x(n, value);
-  return const_cast<std::uint32_t*>(q.upload(std::span{x}));
+  const auto x = q.stage(n * sizeof(std::uint32_t));
+  std::fill_n(reinterpret_cast<std::uint32_t*>(x.host), n, value);
+  return reinterpret_cast<std::uint32_t*>(x.device);
 }
 
 /// Memory for the lists. Rows of no sequence, which the kernels pass over, choose nothing, and in
@@ -119,12 +120,14 @@ void choose(const choose_args& a, page_selection& out, executor& x) noexcept {
   out = {}; // what attention takes for a choice that failed
   guarded(x, [&](launch_queue& q) -> result<void> {
     const auto offsets = score_offsets(a);
-    const auto* sequences = upload(q, a.sequences, offsets);
+    const auto sequences = upload(q, a.sequences, offsets);
+    if (!sequences)
+      return sequences.error();
     const auto scores =
-        plan_scores(q, a, sequences, scores_of(a.sequences, offsets, a.dims.query_heads));
+        plan_scores(q, a, *sequences, scores_of(a.sequences, offsets, a.dims.query_heads));
     select_launch select;
     select.dims = a.dims;
-    select.sequences = sequences;
+    select.sequences = *sequences;
     select.bounds = scores.mass.bounds;
     select.rows = a.rows;
     select.window = a.window;

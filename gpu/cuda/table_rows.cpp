@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <pikv/gpu/cuda/resident_table.hpp>
+
 namespace pikv::gpu::cuda::table {
 
 used_rows rows_of(std::span<const sequence_rows> sequences) {
@@ -24,13 +26,15 @@ settled_bounds bounds_of(std::span<const sequence_rows> sequences) {
   return x;
 }
 
-const attend_sequence* upload(launch_queue& q, std::span<const sequence_rows> sequences,
-                              std::span<const std::uint64_t> offsets) {
+result<const attend_sequence*> upload(launch_queue& q, std::span<const sequence_rows> sequences,
+                                      std::span<const std::uint64_t> offsets) {
   std::vector<attend_sequence> list;
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     const auto& s = sequences[i];
-    list.push_back({q.upload(s.settled), q.upload(s.window),
-                    static_cast<std::uint32_t>(s.settled.size()),
+    auto settled = on_device(q, s.settled);
+    if (!settled)
+      return settled.error();
+    list.push_back({*settled, q.upload(s.window), static_cast<std::uint32_t>(s.settled.size()),
                     static_cast<std::uint32_t>(s.window.size()), s.row_begin, s.row_count,
                     s.first_position, offsets.empty() ? 0 : offsets[i]});
   }

@@ -28,8 +28,8 @@ used_rows rows_of(std::span<const sequence_rows> sequences);
 settled_bounds bounds_of(std::span<const sequence_rows> sequences);
 
 /// `offsets`: of each sequence's block of scores or masses; empty where there are none.
-const attend_sequence* upload(launch_queue& q, std::span<const sequence_rows> sequences,
-                              std::span<const std::uint64_t> offsets);
+result<const attend_sequence*> upload(launch_queue& q, std::span<const sequence_rows> sequences,
+                                      std::span<const std::uint64_t> offsets);
 
 /// Floats of the blocks `[rows, query heads, settled pages]` up to the end of the last one.
 std::size_t scores_of(std::span<const sequence_rows> sequences,

@@ -105,7 +105,7 @@ HWY_NOINLINE void score_part(const score_args& a, std::size_t sequence, std::siz
   score_block b;
   const sequence_rows& seq = a.sequences[sequence];
   const std::size_t pages = std::min(score_pages, seq.settled.size() - first_page);
-  load_summaries(a, seq.settled.subspan(first_page, pages), kv_head, b);
+  load_summaries(a, seq.settled.views.subspan(first_page, pages), kv_head, b);
   HWY_ALIGN float q[score_rows * 2 * 256] = {};
   HWY_ALIGN float scores[score_rows * score_pages];
   const std::size_t group = a.dims.group();

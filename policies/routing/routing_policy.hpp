@@ -30,11 +30,11 @@ public:
   virtual bool routes_all() const noexcept { return false; } ///< true: `route` need not be called
   virtual bool needs_gate() const noexcept = 0;
   virtual bool needs_mass() const noexcept = 0;
+  /// The same as a rule, for devices that route by themselves; none: only this object can say.
+  virtual std::optional<route_rule> rule() const noexcept { return std::nullopt; }
   /// Sets `in_route[s]` to 1 for each shard s that the row reads, else 0. At least one shard that
   /// has pages is always routed.
   virtual void route(const route_query& query, std::span<std::uint8_t> in_route) const noexcept = 0;
-  /// `route` as a rule, for backends that choose pages themselves; none: only `route` can tell.
-  virtual std::optional<route_rule> rule() const noexcept { return std::nullopt; }
 };
 
 std::span<const table_entry<routing_policy>> routing_table();

@@ -284,7 +284,7 @@ TEST_F(cuda_attend, a_captured_launch_follows_its_descriptors) {
     for (std::size_t s = 0; s < p.sequences.size(); ++s) {
       const std::uint32_t fewer = p.descriptors[s].settled_count - 10;
       p.descriptors[s].settled_count = fewer;
-      p.sequences[s].settled = p.sequences[s].settled.first(fewer);
+      p.sequences[s].settled = p.sequences[s].settled.views.first(fewer);
     }
     test::require(cudaMemcpy(const_cast<gpu::cuda::attend_sequence*>(p.launch.sequences),
                              p.descriptors.data(),
@@ -312,7 +312,7 @@ double plain_bf16_error(const attend_problem& p, std::size_t h) {
   std::vector<double> out(p.dims.head_dim);
   double sum = 0;
   const std::size_t head = h / p.dims.group();
-  for (const auto* list : {&seq.settled, &seq.window})
+  for (const auto* list : {&seq.settled.views, &seq.window})
     for (const gpu::page_view& page : *list)
       for (std::size_t t = 0; t < page.tokens; ++t) {
         double logit = 0;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <pikv/actors/router/selection_plan.hpp>
+#include <pikv/actors/choice/plan.hpp>
 
 #include <algorithm>
 #include <numeric>
 
+#include <pikv/actors/choice/located_pages.hpp>
 #include <pikv/gpu/host/worker_pool.hpp>
 #include <pikv/policies/selection/selection_policy.hpp>
 
@@ -13,33 +14,10 @@ namespace {
 
 constexpr float nothing = -std::numeric_limits<float>::infinity();
 
-/// A settled page of one sequence, wherever it lies.
-struct located_page {
-  surveyed_page page;
-  std::uint32_t owner = 0; ///< index into plan_input::owners
-  std::uint32_t local = 0; ///< index in that owner's table
-  bool kept() const noexcept { return page.tokens > 0; }
-  std::uint32_t tokens() const noexcept {
-    return static_cast<std::uint32_t>(page.tokens < 0 ? -page.tokens : page.tokens);
-  }
-};
-
-/// One owner's scores of one part: `[row, query head, local page]`.
-struct score_block {
-  const float* mass = nullptr;
-  const float* quest = nullptr;
-  std::uint32_t pages = 0;
-};
-
-struct part_view {
-  std::vector<located_page> pages;          ///< ascending position
-  std::vector<std::uint32_t> kept_before;   ///< kept pages among the first i
-  std::vector<std::uint32_t> tokens_before; ///< tokens of kept pages among the first i
-  std::vector<score_block> scores;          ///< by owner index
-  std::size_t capacity = 0;                 ///< most pages that one list of this part can hold
+struct part_view : located_pages {
+  std::size_t capacity = 0;          ///< most pages that one list of this part can hold
   std::vector<std::uint32_t> lists;  ///< `[tokens, scopes, capacity]` of indices into `pages`
   std::vector<std::uint32_t> counts; ///< `[tokens, scopes]`
-  bool single_owner = false;
 };
 
 /// Reused between the rows that one worker plans.
@@ -50,50 +28,6 @@ struct workspace {
   std::uint64_t not_routed = 0, not_selected = 0, evicted = 0;
   double routed = 0;
 };
-
-part_view view_part(const plan_input& in, std::size_t part) {
-  part_view v;
-  v.scores.resize(in.owners.size());
-  const auto heads = in.context->dims.query_heads;
-  std::size_t with_pages = 0;
-  for (std::uint32_t o = 0; o < in.owners.size(); ++o) {
-    const auto& owner = in.owners[o];
-    std::size_t page = 0, score = 0;
-    for (std::size_t i = 0; i < owner.parts.size(); ++i) {
-      const auto pages = owner.survey.pages[i];
-      if (owner.parts[i] == part && pages > 0) {
-        ++with_pages;
-        const auto* facts = reinterpret_cast<const surveyed_page*>(owner.facts.data()) + page;
-        for (std::uint32_t p = 0; p < pages; ++p)
-          v.pages.push_back({facts[p], o, p});
-        auto at = [score](const gpu::block& b) {
-          return b ? reinterpret_cast<const float*>(b.data()) + score : nullptr;
-        };
-        v.scores[o] = {at(owner.mass), at(owner.quest), pages};
-      }
-      page += pages;
-      score += std::size_t{in.parts[owner.parts[i]].tokens} * heads * pages;
-    }
-  }
-  v.single_owner = with_pages <= 1;
-  std::ranges::sort(v.pages, {}, [](const located_page& x) { return x.page.first_position; });
-  v.kept_before.assign(v.pages.size() + 1, 0);
-  v.tokens_before.assign(v.pages.size() + 1, 0);
-  for (std::size_t i = 0; i < v.pages.size(); ++i) {
-    const auto tokens = v.pages[i].kept() ? v.pages[i].tokens() : 0U;
-    v.kept_before[i + 1] = v.kept_before[i] + (tokens > 0 ? 1U : 0U);
-    v.tokens_before[i + 1] = v.tokens_before[i] + tokens;
-  }
-  return v;
-}
-
-/// Pages that are outside the window of a query at `position`: a prefix of all.
-std::size_t old_pages(const part_view& v, const page_geometry& g, std::uint32_t position) {
-  auto it = std::ranges::partition_point(v.pages, [&](const located_page& x) {
-    return g.is_old(x.page.first_position, x.tokens(), position);
-  });
-  return static_cast<std::size_t>(it - v.pages.begin());
-}
 
 class planner {
 public:
@@ -171,10 +105,7 @@ private:
   }
 
   std::span<const float> gate(std::size_t part, std::uint32_t token) const {
-    const auto experts = in_.context->shape.experts;
-    if (in_.gate_known.empty() || in_.gate_known[in_.parts[part].row_begin + token] == 0)
-      return {};
-    return std::span{in_.gates[part]}.subspan(std::size_t{token} * experts, experts);
+    return in_.gates.of(in_.parts[part].row_begin + token);
   }
 
   /// Shares of the old pages for query heads `head ... + heads`, into w.shares.
@@ -280,7 +211,7 @@ void make_plan(const plan_input& in, plan_output& out, gpu::executor& x) {
   std::vector<part_view> views;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> rows; // (part, token)
   for (std::uint32_t p = 0; p < in.parts.size(); ++p) {
-    auto& v = views.emplace_back(view_part(in, p));
+    auto& v = views.emplace_back(part_view{locate_pages(in, p), 0, {}, {}});
     const auto& part = in.parts[p];
     auto eligible = v.kept_before[old_pages(v, in.geometry, part.position + part.tokens - 1)];
     v.capacity = selects ? selection.pages_to_read(eligible) : eligible;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// From surveys to index lists: routes and selects for every row of one attend. Runs on the lane's
-/// stream; the result does not depend on how the pages are spread over devices.
+/// From surveys to index lists: routes and selects for every row of one attend. Runs on a stream's
+/// thread; the result does not depend on how the pages are spread over devices.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include <pikv/actors/choice/known_gates.hpp>
 #include <pikv/actors/context.hpp>
 #include <pikv/actors/shard_owner/geometry.hpp>
 
@@ -28,8 +29,7 @@ struct plan_input {
   page_geometry geometry;
   std::uint32_t rows = 0; ///< of the client's buffers
   std::vector<work_part> parts;
-  std::vector<std::vector<float>> gates; ///< per part `[tokens, experts]`, empty: none known
-  std::vector<std::uint8_t> gate_known;  ///< per row of the batch
+  known_gates gates;
   std::vector<surveyed_owner> owners;
 };
 

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pikv/actors/shard_owner/choosing.hpp>
+
+#include <algorithm>
+
+#include <pikv/actors/shard_owner/facts.hpp>
+#include <pikv/gpu/host/worker_pool.hpp>
+
+namespace pikv {
+
+namespace {
+
+gpu::score_kind score_of(const policies::selection_policy& x) noexcept {
+  switch (x.score()) {
+  case policies::page_score::mass: return gpu::score_kind::mass;
+  case policies::page_score::quest: return gpu::score_kind::quest;
+  case policies::page_score::none: break;
+  }
+  return gpu::score_kind::none;
+}
+
+} // namespace
+
+bool can_choose(const gpu::kernel_table& kernels, const policy_set& policies) noexcept {
+  return kernels.choose == nullptr
+         || (policies.routing->rule().has_value() && policies.selection->budget().has_value());
+}
+
+gpu::page_selection parse_selection(std::uint32_t rows, std::uint32_t scopes, const gpu::block& b) {
+  const auto* p = reinterpret_cast<const std::uint32_t*>(b.data());
+  const std::size_t lists = std::size_t{rows} * scopes;
+  gpu::page_selection s;
+  s.scopes = scopes;
+  s.always_from = {p, rows};
+  s.offsets = {p + rows, lists + 1};
+  s.pages = {p + rows + lists + 1, s.offsets.back()};
+  return s;
+}
+
+choosing::choosing(context_ptr context, device_id device,
+                   std::shared_ptr<const policy_set> policies, const page_geometry& geometry,
+                   const attend_work& work)
+    : kernels_(context->devices[device.value].device->kernels()),
+      scratch_(context->devices[device.value].device->scratch()) {
+  in_.context = std::move(context);
+  in_.policies = std::move(policies);
+  in_.geometry = geometry;
+  in_.rows = work.rows;
+  in_.parts = work.parts;
+  in_.gates = {{}, work.rows, in_.context->shape.experts};
+  auto& owner = in_.owners.emplace_back();
+  owner.device = device;
+  for (std::uint32_t i = 0; i < work.parts.size(); ++i)
+    owner.parts.push_back(i);
+  if (in_.policies->selection->scope() == policies::head_scope::per_kv_head)
+    scopes_ = in_.context->dims.kv_heads;
+}
+
+result<void> choosing::prepare(const std::vector<table_lease>& settled, const buffer_ref& gates) {
+  if (gates.bytes > 0) {
+    auto block = scratch_.share(gates);
+    if (!block)
+      return block.error();
+    in_.gates.block = std::move(*block);
+  }
+  if (!on_device())
+    return prepare_host(settled);
+  std::size_t pages = 0;
+  for (const auto& t : settled)
+    pages = std::max(pages, t.views().size());
+  const auto& selection = *in_.policies->selection;
+  capacity_ = static_cast<std::uint32_t>(
+      selection.score() == policies::page_score::none ? pages : selection.pages_to_read(pages));
+  const auto lists = std::size_t{in_.rows} * scopes_;
+  auto totals = scratch_.allocate(lists * sizeof(choice_total));
+  if (!totals)
+    return totals.error();
+  totals_ = std::move(*totals);
+  if (!in_.policies->scheduling->needs_reads() || capacity_ == 0)
+    return {};
+  auto block = scratch_.allocate(lists * capacity_ * sizeof(std::uint32_t));
+  if (!block)
+    return block.error();
+  lists_ = std::move(*block);
+  return {};
+}
+
+result<void> choosing::prepare_host(const std::vector<table_lease>& settled) {
+  auto& owner = in_.owners.front();
+  std::vector<const page_table*> tables;
+  std::uint64_t floats = 0;
+  for (std::size_t i = 0; i < settled.size(); ++i) {
+    tables.push_back(settled[i].get());
+    const auto pages = settled[i].views().size();
+    owner.survey.pages.push_back(static_cast<std::uint32_t>(pages));
+    offsets_.push_back(floats);
+    floats += std::uint64_t{in_.parts[i].tokens} * in_.context->dims.query_heads * pages;
+  }
+  auto facts = write_facts(scratch_, tables);
+  if (!facts)
+    return facts.error();
+  owner.facts = std::move(*facts);
+  for (auto [kind, block] : {std::pair{gpu::score_kind::mass, &owner.mass},
+                             std::pair{gpu::score_kind::quest, &owner.quest}}) {
+    if ((in_.policies->scores & (1U << static_cast<unsigned>(kind))) == 0 || floats == 0)
+      continue;
+    auto scores = scratch_.allocate(floats * sizeof(float));
+    if (!scores)
+      return scores.error();
+    *block = std::move(*scores);
+  }
+  return {};
+}
+
+result<void> choosing::run(const request_buffers& buffers,
+                           std::span<const gpu::sequence_rows> rows,
+                           gpu::page_selection& selection, gpu::executor& x) {
+  if (!on_device())
+    return choose_on_host(buffers, rows, selection, x);
+  choose_on_device(buffers, rows, selection, x);
+  for (const auto& r : rows)
+    for (std::uint32_t i = 0; i < r.row_count; ++i)
+      rows_.push_back(count_row(r, i, in_.geometry));
+  return {};
+}
+
+result<void> choosing::choose_on_host(const request_buffers& buffers,
+                                      std::span<const gpu::sequence_rows> rows,
+                                      gpu::page_selection& selection, gpu::executor& x) {
+  const auto& owner = in_.owners.front();
+  for (auto [kind, block] : {std::pair{gpu::score_kind::mass, &owner.mass},
+                             std::pair{gpu::score_kind::quest, &owner.quest}})
+    if (*block)
+      kernels_.score({in_.context->dims, kind, in_.context->scale, buffers.q, rows,
+                      reinterpret_cast<float*>(block->data()), offsets_},
+                     x);
+  make_plan(in_, plan_, x);
+  if (plan_.failed.code != errc::ok)
+    return plan_.failed;
+  selection = parse_selection(in_.rows, plan_.scopes, plan_.selections.front());
+  return {};
+}
+
+void choosing::choose_on_device(const request_buffers& buffers,
+                                std::span<const gpu::sequence_rows> rows,
+                                gpu::page_selection& selection, gpu::executor& x) {
+  const auto& p = *in_.policies;
+  gpu::choose_args args;
+  args.dims = in_.context->dims;
+  args.scale = in_.context->scale;
+  args.q = buffers.q;
+  args.sequences = rows;
+  args.rows = in_.rows;
+  args.window = in_.geometry.window;
+  args.shards = p.settings.cache.shards;
+  args.experts = in_.gates.experts;
+  args.route = *p.routing->rule();
+  args.gate_logits = in_.gates.block ? in_.gates.logits() : nullptr;
+  args.gate_known = in_.gates.known();
+  args.score = score_of(*p.selection);
+  args.budget = *p.selection->budget();
+  args.scopes = scopes_;
+  args.capacity = capacity_;
+  args.totals = reinterpret_cast<choice_total*>(totals_.data());
+  args.lists = lists_ ? reinterpret_cast<std::uint32_t*>(lists_.data()) : nullptr;
+  kernels_.choose(args, selection, x);
+}
+
+void choosing::account(const std::vector<table_lease>& settled, attend_done& reply) {
+  if (on_device())
+    return account_device(settled, reply);
+  reply.not_routed = plan_.not_routed;
+  reply.not_selected = plan_.not_selected;
+  reply.evicted = plan_.evicted;
+  reply.routed_shards = plan_.routed_shards;
+  reply.uses = std::move(plan_.uses);
+}
+
+void choosing::account_device(const std::vector<table_lease>& settled, attend_done& reply) const {
+  const auto kv_heads = in_.context->dims.kv_heads;
+  const auto per_scope = kv_heads / scopes_;
+  const auto* totals = reinterpret_cast<const choice_total*>(totals_.data());
+  auto facts = rows_.begin();
+  for (const auto& part : in_.parts)
+    for (std::uint32_t i = 0; i < part.tokens; ++i, ++facts) {
+      const auto* of_row = totals + std::size_t{part.row_begin + i} * scopes_;
+      reply.read += facts->always * kv_heads;
+      reply.evicted += facts->evicted * kv_heads;
+      reply.not_routed += (facts->old - of_row->routed_tokens) * kv_heads;
+      reply.routed_shards += of_row->routed_shards;
+      for (std::uint32_t s = 0; s < scopes_; ++s) {
+        reply.read += std::uint64_t{of_row[s].tokens} * per_scope;
+        reply.not_selected +=
+            std::uint64_t{of_row[s].routed_tokens - of_row[s].tokens} * per_scope;
+      }
+    }
+  if (in_.policies->scheduling->needs_reads())
+    for (std::size_t i = 0; i < in_.parts.size(); ++i)
+      reply.uses.push_back(count_uses(in_.parts[i], *settled[i].get()));
+}
+
+/// How many rows (times scopes) chose each page.
+std::vector<page_use> choosing::count_uses(const work_part& part, const page_table& table) const {
+  std::vector<std::uint32_t> reads(table.views.size());
+  const auto* totals = reinterpret_cast<const choice_total*>(totals_.data());
+  const auto first = std::size_t{part.row_begin} * scopes_;
+  for (auto list = first; lists_ && list < first + std::size_t{part.tokens} * scopes_; ++list) {
+    const auto* pages =
+        reinterpret_cast<const std::uint32_t*>(lists_.data()) + list * capacity_;
+    for (std::uint32_t i = 0; i < totals[list].pages; ++i)
+      ++reads[pages[i]];
+  }
+  std::vector<page_use> uses;
+  for (std::size_t i = 0; i < reads.size(); ++i)
+    if (reads[i] > 0)
+      uses.push_back({table.memory[i].page, reads[i], 0.0F});
+  return uses;
+}
+
+} // namespace pikv

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// Events of the CUDA backend: a CUDA event and whether it has been recorded yet, for a stream's
+/// thread records it some time after it was asked for.
+#pragma once
+
+#include <atomic>
+
+#include <pikv/gpu/device.hpp>
+
+struct CUevent_st;
+struct CUstream_st;
+
+namespace pikv::gpu::cuda {
+
+class cuda_event final : public event::impl {
+public:
+  /// On the current GPU; null where the driver gives none: the event then counts as done once
+  /// `record` was called, and `record` waits for the stream.
+  cuda_event();
+  ~cuda_event() override;
+  cuda_event(const cuda_event&) = delete;
+  cuda_event& operator=(const cuda_event&) = delete;
+
+  void record(CUstream_st* stream) noexcept; ///< once
+  /// Lets the later work of `stream` wait. Blocks the calling thread until `record` was called.
+  void hold(CUstream_st* stream) noexcept;
+
+  bool done() const noexcept override;
+  void wait() noexcept override;
+
+private:
+  CUevent_st* event_ = nullptr;
+  std::atomic<bool> recorded_{false};
+};
+
+} // namespace pikv::gpu::cuda
