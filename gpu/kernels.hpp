@@ -234,6 +234,8 @@ struct audit_args {
 // -- copies -------------------------------------------------------------------------------------
 
 /// One run of bytes that goes elsewhere: on this device, or to it from another of the same backend.
+/// All items of one call go from one memory to one other (or the same), so that a backend asks once
+/// which those are. Runs of which both ends are aligned to 16 bytes are fast.
 struct copy_item {
   const std::byte* from = nullptr;
   std::byte* to = nullptr;

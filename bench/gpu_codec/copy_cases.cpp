@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Blocks between device memory and pinned host memory, beside one copy of as many bytes.
+// Blocks between device memory and pinned host memory, beside one copy of as many bytes: by the
+// copy engine in one call, by the kernel, and as the kernel table does it.
 #include <algorithm>
 
 #include <fmt/format.h>
 
+#include <pikv/gpu/cuda/copy.hpp>
 #include <pikv/gpu/cuda/launch_queue.hpp>
 #include <pikv/gpu/cuda/table.hpp>
 
@@ -26,13 +28,16 @@ struct pinned_bytes {
   pinned_bytes& operator=(const pinned_bytes&) = delete;
 };
 
-/// Median of nine runs between two events. Microseconds.
-double time_us(cudaStream_t stream, const std::function<void()>& enqueue) {
+/// Median of nine runs between two events; `before` each, nothing is timed. Microseconds.
+double time_us(
+    cudaStream_t stream, const std::function<void()>& enqueue,
+    const std::function<void()>& before = [] {}) {
   cudaEvent_t begin, end;
   must(cudaEventCreate(&begin), "event");
   must(cudaEventCreate(&end), "event");
   std::vector<float> times;
   for (int i = 0; i < 9; ++i) {
+    before();
     must(cudaEventRecord(begin, stream), "record");
     enqueue();
     must(cudaEventRecord(end, stream), "record");
@@ -57,6 +62,91 @@ std::vector<gpu::copy_item> scattered(const std::byte* from, std::byte* to, std:
   return items;
 }
 
+void copy_in_one_call(const std::vector<gpu::copy_item>& items, cudaStream_t stream) {
+#if CUDART_VERSION >= 13000
+  std::vector<void*> to;
+  std::vector<const void*> from;
+  std::vector<std::size_t> bytes;
+  for (const auto& i : items) {
+    to.push_back(i.to);
+    from.push_back(i.from);
+    bytes.push_back(i.bytes);
+  }
+  cudaMemcpyAttributes how{};
+  how.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
+  std::size_t first = 0;
+  must(cudaMemcpyBatchAsync(to.data(), from.data(), bytes.data(), to.size(), &how, &first, 1,
+                            stream),
+       "batch");
+#else
+  for (const auto& i : items)
+    must(cudaMemcpyAsync(i.to, i.from, i.bytes, cudaMemcpyDefault, stream), "copy");
+#endif
+}
+
+/// A second stream that works beside another between fork and join.
+class side_stream {
+public:
+  side_stream() {
+    must(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
+    must(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "event");
+  }
+  side_stream(const side_stream&) = delete;
+  side_stream& operator=(const side_stream&) = delete;
+  ~side_stream() {
+    cudaEventDestroy(event_);
+    cudaStreamDestroy(stream_);
+  }
+  cudaStream_t fork(cudaStream_t from) {
+    must(cudaEventRecord(event_, from), "record");
+    must(cudaStreamWaitEvent(stream_, event_), "wait");
+    return stream_;
+  }
+  void join(cudaStream_t into) {
+    must(cudaEventRecord(event_, stream_), "record");
+    must(cudaStreamWaitEvent(into, event_), "wait");
+  }
+
+private:
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t event_ = nullptr;
+};
+
+/// One call on each of two streams, which may be served by two copy engines.
+void copy_in_two_calls(const std::vector<gpu::copy_item>& items, cudaStream_t stream,
+                       side_stream& side) {
+  const auto middle = items.begin() + static_cast<std::ptrdiff_t>(items.size() / 2);
+  const auto second = side.fork(stream);
+  copy_in_one_call({items.begin(), middle}, stream);
+  copy_in_one_call({middle, items.end()}, second);
+  side.join(stream);
+}
+
+/// All ways to copy these items, beside `one_us` of one copy of as many bytes.
+void bench_ways(gpu::cuda::launch_queue& q, const std::string& direction,
+                const std::vector<gpu::copy_item>& items, double one_us) {
+  const auto stream = q.stream();
+  const auto shape = fmt::format("{} {} x {} KiB", direction, items.size(), items[0].bytes >> 10);
+  const auto add = [&](const std::string& way, double us) {
+    report({way, shape, us, static_cast<double>(total_bytes / 2), one_us});
+  };
+  add("copy, batch call", time_us(stream, [&] { copy_in_one_call(items, stream); }));
+  side_stream side;
+  add("copy, batch, 2 streams", time_us(stream, [&] { copy_in_two_calls(items, stream, side); }));
+  const auto pieces = gpu::cuda::copy_pieces(items);
+  const device_bytes on_device{std::span<const gpu::copy_item>(pieces)};
+  for (const std::uint32_t blocks : {16U, 32U, 64U})
+    add(fmt::format("copy, {} blocks", blocks), time_us(stream, [&] {
+          must(gpu::cuda::copy(
+              {on_device.as<gpu::copy_item>(), static_cast<std::uint32_t>(pieces.size()), blocks},
+              stream));
+        }));
+  add("copy, kernel table", time_us(
+                                stream, [&] { gpu::cuda::table::copy(items, q); },
+                                [&] { must(check_ended(q.finish())); }));
+  must(check_ended(q.finish()));
+}
+
 } // namespace
 
 void bench_copies() {
@@ -71,14 +161,11 @@ void bench_copies() {
     const double one = time_us(q.stream(), [&] {
       must(cudaMemcpyAsync(to, from, total_bytes / 2, cudaMemcpyDefault, q.stream()), "copy");
     });
-    for (const std::size_t kib : {16U, 64U, 256U, 1024U}) {
-      const auto items = scattered(from, to, kib << 10);
-      const double us = time_us(q.stream(), [&] { gpu::cuda::table::copy(items, q); });
-      must(check_ended(q.finish()));
-      report({to_host ? "copy to host" : "copy to device",
-              fmt::format("{} blocks of {} KiB", items.size(), kib), us,
-              static_cast<double>(total_bytes / 2), one});
-    }
+    report({"copy, one",
+            fmt::format("{} {} MiB", to_host ? "to host" : "to device", total_bytes >> 21), one,
+            static_cast<double>(total_bytes / 2), one});
+    for (const std::size_t kib : {16U, 64U, 256U, 1024U})
+      bench_ways(q, to_host ? "to host" : "to device", scattered(from, to, kib << 10), one);
   }
 }
 

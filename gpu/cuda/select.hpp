@@ -43,7 +43,9 @@ struct select_launch {
   std::uint32_t* lists = nullptr;       ///< out: device `[rows, scopes, capacity]`, ascending
   std::uint32_t* counts = nullptr;      ///< out: device `[rows, scopes]`
   std::uint32_t* always_from = nullptr; ///< out: device `[rows]`, as page_selection
-  std::byte* workspace = nullptr;       ///< device, `select_workspace_bytes`
+  /// Out or null: `[rows, scopes]` in memory that the device reaches; each is written once.
+  choice_total* totals = nullptr;
+  std::byte* workspace = nullptr; ///< device, `select_workspace_bytes`
 };
 
 /// The same lists one after the other, as attend_selection takes them.
@@ -54,11 +56,15 @@ struct compact_launch {
   const std::uint32_t* counts = nullptr; ///< device `[lists_count]`
   std::uint32_t* offsets = nullptr;      ///< out: device `[lists_count + 1]`
   std::uint32_t* pages = nullptr;        ///< out: device, room for lists_count * capacity
+  /// Out or null: `[lists_count, capacity]`, the lists once more where the host reads them.
+  std::uint32_t* host_lists = nullptr;
 };
 
 std::size_t select_workspace_bytes(const select_launch& x) noexcept;
 
 /// Both only enqueue; one or two kernels, and one. Equal scores rank by their index, lower first.
+/// Nothing is written for rows that belong to no sequence: for `compact` after a batch with such
+/// rows their counts must be 0 beforehand.
 result<void> select(const select_launch& x, CUstream_st* stream);
 result<void> compact(const compact_launch& x, CUstream_st* stream);
 

@@ -41,29 +41,26 @@ __device__ __forceinline__ block_row row_of(const attend_sequence* sequences) {
   return r;
 }
 
-/// What a block counts together: a sum, a second sum or the smallest, and the largest.
+/// What a block counts together: two sums, the smallest and the largest.
 struct block_counts {
-  std::uint32_t sum, low, high;
+  std::uint32_t sum = 0, other = 0, low = 0xFFFFFFFFU, high = 0;
 };
 struct count_storage {
   block_counts warp[tuning.threads / 32];
 };
 
 /// Over the block; every thread gets it. `t` belongs to one call.
-template <bool LowIsSum>
 __device__ __forceinline__ block_counts count_block(block_counts x, count_storage& t) {
   const auto over_warp = [](const block_counts& y) {
-    return block_counts{__reduce_add_sync(whole_warp, y.sum),
-                        LowIsSum ? __reduce_add_sync(whole_warp, y.low)
-                                 : __reduce_min_sync(whole_warp, y.low),
-                        __reduce_max_sync(whole_warp, y.high)};
+    return block_counts{
+        __reduce_add_sync(whole_warp, y.sum), __reduce_add_sync(whole_warp, y.other),
+        __reduce_min_sync(whole_warp, y.low), __reduce_max_sync(whole_warp, y.high)};
   };
   x = over_warp(x);
   if (lane_id() == 0)
     t.warp[warp_id()] = x;
   __syncthreads();
-  const block_counts none{0, LowIsSum ? 0U : 0xFFFFFFFFU, 0};
-  return over_warp(lane_id() < tuning.threads / 32 ? t.warp[lane_id()] : none);
+  return over_warp(lane_id() < tuning.threads / 32 ? t.warp[lane_id()] : block_counts{});
 }
 
 /// policies::ceil_share.

@@ -95,10 +95,10 @@ __device__ key_cut find_cut(const std::uint32_t* keys, std::uint32_t count, std:
 }
 
 /// take_above for up to 4 * Threads keys: the rounds are counted at once, with one barrier.
-template <int Threads>
-__device__ __forceinline__ std::uint32_t
-take_above_short(const std::uint32_t* keys, std::uint32_t count, key_cut cut, std::uint32_t* out,
-                 top_storage<Threads>& s) {
+template <int Threads, class F>
+__device__ __forceinline__ std::uint32_t take_above_short(const std::uint32_t* keys,
+                                                          std::uint32_t count, key_cut cut, F take,
+                                                          top_storage<Threads>& s) {
   constexpr std::uint32_t warps = Threads / 32, rounds = 4;
   static_assert(rounds * warps == 2 * warp_lanes);
   std::uint32_t key[rounds];
@@ -132,18 +132,19 @@ take_above_short(const std::uint32_t* keys, std::uint32_t count, key_cut cut, st
     const std::uint32_t e = (before >> 16) + __popc(equal[j] & lower_lanes);
     const bool is_equal = (equal[j] >> lane_id() & 1) != 0;
     if (key[j] > cut.key || (is_equal && e < cut.ties))
-      out[a + min(e, cut.ties)] = j * Threads + threadIdx.x;
+      take(a + min(e, cut.ties), j * Threads + threadIdx.x);
   }
   const std::uint32_t all = __shfl_sync(whole_warp, through, 31);
   return (all & 0xFFFF) + min(all >> 16, cut.ties);
 }
 
-/// Writes the indices of the taken keys in ascending order; returns their number.
-template <int Threads>
+/// Calls take(place, index) for each taken key, places counted in order of the indices; returns
+/// how many there are. Each key goes to one thread.
+template <int Threads, class F>
 __device__ std::uint32_t take_above(const std::uint32_t* keys, std::uint32_t count, key_cut cut,
-                                    std::uint32_t* out, top_storage<Threads>& s) {
+                                    F take, top_storage<Threads>& s) {
   if (count <= 4 * Threads)
-    return take_above_short(keys, count, cut, out, s);
+    return take_above_short(keys, count, cut, take, s);
   constexpr std::uint32_t warps = Threads / 32;
   std::uint32_t above_before = 0, equal_before = 0;
   const unsigned lower_lanes = (1U << lane_id()) - 1;
@@ -169,7 +170,7 @@ __device__ std::uint32_t take_above(const std::uint32_t* keys, std::uint32_t cou
     const std::uint32_t a = above_before + (before & 0xFFFF) + __popc(above_lanes & lower_lanes);
     const std::uint32_t e = equal_before + (before >> 16) + __popc(equal_lanes & lower_lanes);
     if (above || (equal && e < cut.ties))
-      out[a + min(e, cut.ties)] = i;
+      take(a + min(e, cut.ties), i);
     above_before += all & 0xFFFF;
     equal_before += all >> 16;
   }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pikv/gpu/cuda/staging.hpp>
 
+#include <cuda_runtime_api.h>
+
 #include <pikv/gpu/host/half.hpp>
 
 namespace pikv::gpu::cuda {
@@ -22,6 +24,15 @@ tensor_ref dense(std::byte* data, dtype type, std::uint32_t heads, std::uint32_t
 }
 
 } // namespace
+
+bool in_device_memory(const void* p) noexcept {
+  cudaPointerAttributes x{};
+  if (cudaPointerGetAttributes(&x, p) != cudaSuccess) {
+    cudaGetLastError(); // it must not be taken for one of a launch
+    return false;
+  }
+  return x.type == cudaMemoryTypeDevice;
+}
 
 tensor_ref readable(launch_queue& q, const tensor_ref& x, std::uint32_t rows, std::uint32_t heads,
                     std::uint32_t dim) {

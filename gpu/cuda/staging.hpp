@@ -16,6 +16,9 @@
 
 namespace pikv::gpu::cuda {
 
+/// Whether the address is of a GPU's memory: near to its kernels, and not for the host to read.
+bool in_device_memory(const void* p) noexcept;
+
 /// `x` `[rows, heads, dim]` for a kernel to read: itself, or a dense copy that `flush` brings over.
 tensor_ref readable(launch_queue& q, const tensor_ref& x, std::uint32_t rows, std::uint32_t heads,
                     std::uint32_t dim);

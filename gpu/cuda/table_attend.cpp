@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel table's operations on queries: scores, attention, merges, masses, audits.
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include <pikv/gpu/cuda/attend.hpp>
@@ -9,10 +8,10 @@
 #include <pikv/gpu/cuda/cuda_device.hpp>
 #include <pikv/gpu/cuda/merge.hpp>
 #include <pikv/gpu/cuda/page_mass.hpp>
-#include <pikv/gpu/cuda/resident_table.hpp>
 #include <pikv/gpu/cuda/score.hpp>
 #include <pikv/gpu/cuda/staging.hpp>
 #include <pikv/gpu/cuda/table.hpp>
+#include <pikv/gpu/cuda/table_rows.hpp>
 
 namespace pikv::gpu::cuda {
 
@@ -20,59 +19,18 @@ namespace table {
 
 namespace {
 
-/// The rows of a batch that its sequences use, and how many there are up to the last one.
-struct used_rows {
-  std::vector<row_range> ranges;
-  std::uint32_t end = 0;
-  std::uint32_t longest = 0;
-};
-
-used_rows rows_of(std::span<const sequence_rows> sequences) {
-  used_rows x;
-  for (const auto& s : sequences) {
-    x.ranges.push_back({s.row_begin, s.row_count});
-    x.end = std::max(x.end, s.row_begin + s.row_count);
-    x.longest = std::max(x.longest, s.row_count);
-  }
-  return x;
-}
-
-/// Rows of the batch that belong to none of these sequences have empty lists.
+/// Rows of the batch that belong to none of these sequences have empty lists. A selection that was
+/// made on the GPU (choose) is used where it lies; one of the host is copied even where the GPU
+/// reaches it, because every block of an attention reads it, and the bus is far.
 attend_selection upload(launch_queue& q, const page_selection& s,
                         std::span<const sequence_rows> sequences, std::uint32_t rows) {
   std::vector<std::uint32_t> owner(rows, 0);
   for (std::uint32_t i = 0; i < sequences.size(); ++i)
     std::fill_n(owner.begin() + sequences[i].row_begin, sequences[i].row_count, i);
-  return {s.scopes, q.upload(s.offsets), q.upload(s.pages), q.upload(s.always_from),
-          q.upload(std::span<const std::uint32_t>{owner})};
-}
-
-/// `offsets`: of each sequence's block of scores or masses; empty where there are none.
-result<const attend_sequence*> upload(launch_queue& q, std::span<const sequence_rows> sequences,
-                                      std::span<const std::uint64_t> offsets) {
-  std::vector<attend_sequence> list;
-  for (std::size_t i = 0; i < sequences.size(); ++i) {
-    const auto& s = sequences[i];
-    auto settled = on_device(q, s.settled);
-    if (!settled)
-      return settled.error();
-    list.push_back({*settled, q.upload(s.window),
-                    static_cast<std::uint32_t>(s.settled.size()),
-                    static_cast<std::uint32_t>(s.window.size()), s.row_begin, s.row_count,
-                    s.first_position, offsets.empty() ? 0 : offsets[i]});
-  }
-  return q.upload(std::span<const attend_sequence>{list});
-}
-
-/// Floats of the blocks `[rows, query heads, settled pages]` up to the end of the last one.
-std::size_t scores_of(std::span<const sequence_rows> sequences,
-                      std::span<const std::uint64_t> offsets, std::uint32_t query_heads) {
-  std::size_t n = 0;
-  for (std::size_t i = 0; i < sequences.size(); ++i)
-    n = std::max<std::size_t>(n, offsets[i]
-                                     + std::size_t{sequences[i].row_count} * query_heads
-                                           * sequences[i].settled.size());
-  return n;
+  const auto* owners = q.upload(std::span<const std::uint32_t>{owner});
+  if (in_device_memory(s.offsets.data()))
+    return {s.scopes, s.offsets.data(), s.pages.data(), s.always_from.data(), owners};
+  return {s.scopes, q.upload(s.offsets), q.upload(s.pages), q.upload(s.always_from), owners};
 }
 
 } // namespace
@@ -80,9 +38,7 @@ std::size_t scores_of(std::span<const sequence_rows> sequences,
 void score(const score_args& a, executor& x) noexcept {
   guarded(x, [&](launch_queue& q) -> result<void> {
     const auto rows = rows_of(a.sequences);
-    settled_bounds bounds{static_cast<std::uint32_t>(a.sequences.size()), rows.longest, 0};
-    for (const auto& s : a.sequences)
-      bounds.pages = std::max(bounds.pages, static_cast<std::uint32_t>(s.settled.size()));
+    const auto bounds = bounds_of(a.sequences);
     if (rows.longest == 0 || bounds.pages == 0)
       return {};
     const auto floats = scores_of(a.sequences, a.offsets, a.dims.query_heads);
@@ -90,13 +46,11 @@ void score(const score_args& a, executor& x) noexcept {
     const auto sequences = upload(q, a.sequences, a.offsets);
     if (!sequences)
       return sequences.error();
-    score_launch launch{a.dims,
-                        a.kind,
-                        a.scale,
-                        readable(q, a.q, rows.end, a.dims.query_heads, a.dims.head_dim),
-                        *sequences,
-                        bounds,
-                        out.device()};
+    score_launch launch{
+        a.dims,      a.kind,
+        a.scale,     readable(q, a.q, rows.end, a.dims.query_heads, a.dims.head_dim),
+        *sequences,  bounds,
+        out.device()};
     if (auto r = q.flush(); !r)
       return r;
     if (auto r = cuda::score(launch, q.stream()); !r)
@@ -110,6 +64,8 @@ void attend(const attend_args& a, executor& x) noexcept {
     const auto rows = rows_of(a.sequences);
     if (rows.longest == 0)
       return {};
+    if (a.selection != nullptr && a.selection->offsets.empty())
+      return {}; // it could not be made: the task has failed already
     const auto& d = a.dims;
     writable_tensor out{q, a.out, rows.end, d.query_heads, d.head_dim};
     writable_array<float> lse{q, a.lse, std::size_t{rows.end} * d.query_heads};
@@ -237,6 +193,7 @@ const kernel_table& cuda_kernels() noexcept {
       .encode = table::encode,
       .decode = table::decode,
       .score = table::score,
+      .choose = table::choose,
       .attend = table::attend,
       .merge = table::merge,
       .page_mass = table::page_mass,

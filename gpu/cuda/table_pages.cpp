@@ -8,6 +8,7 @@
 #include <pikv/gpu/cuda/append.hpp>
 #include <pikv/gpu/cuda/checksum.hpp>
 #include <pikv/gpu/cuda/codec.hpp>
+#include <pikv/gpu/cuda/copy.hpp>
 #include <pikv/gpu/cuda/staging.hpp>
 #include <pikv/gpu/cuda/status.hpp>
 #include <pikv/gpu/cuda/summary.hpp>
@@ -18,19 +19,18 @@ namespace pikv::gpu::cuda::table {
 namespace {
 
 /// One call for all items: each call of cudaMemcpyAsync costs more than 64 KiB take on the bus.
-result<void> copy_all(std::span<const copy_item> items, cudaStream_t stream) {
+result<void> copy_by_engine(std::span<const copy_item> items, cudaStream_t stream) {
+  if (items.empty())
+    return {};
 #if CUDART_VERSION >= 13000
   std::vector<void*> to;
   std::vector<const void*> from;
   std::vector<std::size_t> bytes;
-  for (const auto& i : items)
-    if (i.bytes > 0) {
-      to.push_back(i.to);
-      from.push_back(i.from);
-      bytes.push_back(i.bytes);
-    }
-  if (to.empty())
-    return {};
+  for (const auto& i : items) {
+    to.push_back(i.to);
+    from.push_back(i.from);
+    bytes.push_back(i.bytes);
+  }
   cudaMemcpyAttributes how{};
   how.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
   std::size_t first = 0;
@@ -42,6 +42,14 @@ result<void> copy_all(std::span<const copy_item> items, cudaStream_t stream) {
     PIKV_CUDA_TRY(cudaMemcpyAsync(i.to, i.from, i.bytes, cudaMemcpyDefault, stream));
   return {};
 #endif
+}
+
+/// Blocks of the kernel that copies items like this one; 0 where kernels do not reach both ends.
+std::uint32_t blocks_for(const copy_item& x) {
+  if (!launch_queue::reachable(x.from) || !launch_queue::reachable(x.to))
+    return 0;
+  const bool near = in_device_memory(x.from) && in_device_memory(x.to);
+  return static_cast<std::uint32_t>(near ? small_copies.near_blocks : small_copies.bus_blocks);
 }
 
 } // namespace
@@ -119,11 +127,22 @@ void decode(const decode_args& a, executor& x) noexcept {
 
 void copy(std::span<const copy_item> items, executor& x) noexcept {
   guarded(x, [&](launch_queue& q) -> result<void> {
-    if (items.empty())
-      return {};
+    std::vector<copy_item> small, large;
+    for (const auto& i : items)
+      if (i.bytes > 0)
+        (i.bytes < small_copies.engine_bytes ? small : large).push_back(i);
+    // Asking of every item where it lies would take longer than to copy it.
+    const auto blocks = small.empty() ? 0 : blocks_for(small.front());
+    if (blocks == 0)
+      large.insert(large.end(), small.begin(), small.end());
+    const auto pieces = blocks == 0 ? std::vector<copy_item>{} : copy_pieces(small);
+    const copy_launch launch{q.upload(std::span<const copy_item>{pieces}),
+                             static_cast<std::uint32_t>(pieces.size()), blocks};
     if (auto r = q.flush(); !r) // from here on there is work to wait for
       return r;
-    return copy_all(items, q.stream());
+    if (auto r = cuda::copy(launch, q.stream()); !r)
+      return r;
+    return copy_by_engine(large, q.stream());
   });
 }
 

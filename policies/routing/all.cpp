@@ -16,6 +16,7 @@ public:
   void route(const route_query&, std::span<std::uint8_t> in_route) const noexcept override {
     std::ranges::fill(in_route, std::uint8_t{1});
   }
+  std::optional<route_rule> rule() const noexcept override { return route_rule{}; }
 };
 
 } // namespace

@@ -38,6 +38,9 @@ public:
         reads = true;
       }
   }
+  std::optional<route_rule> rule() const noexcept override {
+    return route_rule{route_kind::gate_top_k, static_cast<std::uint32_t>(k_)};
+  }
 
 private:
   std::size_t k_;

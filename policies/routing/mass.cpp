@@ -31,6 +31,9 @@ public:
         ++routed;
       }
   }
+  std::optional<route_rule> rule() const noexcept override {
+    return route_rule{route_kind::mass, static_cast<std::uint32_t>(k_)};
+  }
 
 private:
   std::size_t k_;

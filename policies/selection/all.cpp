@@ -11,6 +11,7 @@ public:
   page_score score() const noexcept override { return page_score::none; }
   head_scope scope() const noexcept override { return head_scope::shared; }
   std::size_t pages_to_read(std::size_t eligible) const noexcept override { return eligible; }
+  std::optional<select_budget> budget() const noexcept override { return select_budget{}; }
 };
 
 } // namespace

@@ -18,6 +18,7 @@ public:
   std::size_t pages_to_read(std::size_t eligible) const noexcept override {
     return budget_.of(eligible);
   }
+  std::optional<select_budget> budget() const noexcept override { return budget_.rule(); }
 
 private:
   page_budget budget_;

@@ -23,6 +23,9 @@ struct page_budget {
     return pages > 0 ? std::min<std::size_t>(pages, eligible) : ceil_share(share, eligible);
   }
 
+  /// The same numbers for other backends. `pages` is within 32 bits by its range.
+  select_budget rule() const noexcept { return {static_cast<std::uint32_t>(pages), share}; }
+
   static std::vector<option_spec> options() {
     return {{.name = "heads",
              .type = option_type::text,

@@ -27,9 +27,10 @@ public:
   virtual page_score score() const noexcept = 0; ///< none: reads every page of the route
   virtual head_scope scope() const noexcept = 0;
   /// Pages to read of `eligible` old pages, in [0, eligible].
-  /// The same as a rule, for devices that select by themselves; none: only this object can say.
-  virtual std::optional<select_budget> budget() const noexcept { return std::nullopt; }
   virtual std::size_t pages_to_read(std::size_t eligible) const noexcept = 0;
+  /// `pages_to_read` as a rule, for backends that choose pages themselves; none: only the policy
+  /// can tell. Without a score there is nothing to rank, and the numbers in it mean nothing.
+  virtual std::optional<select_budget> budget() const noexcept { return std::nullopt; }
 };
 
 /// Turns log-scores into shares, as ranked in docs and tests: softmax over the pages per query

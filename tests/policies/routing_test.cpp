@@ -2,6 +2,8 @@
 #include <pikv/policies/routing/routing_policy.hpp>
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <numeric>
 #include <random>
 
@@ -68,6 +70,78 @@ TEST_P(routing_contract, marks_nothing_or_everything_but_never_fails_without_pag
     EXPECT_LE(x, 1);
 }
 
+/// Indices from the largest value to the smallest; lower ones first among equals, NaN last.
+std::vector<std::size_t> descending(std::span<const float> values) {
+  std::vector<std::size_t> order(values.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, std::greater{}, [&](std::size_t i) {
+    return std::isnan(values[i]) ? -std::numeric_limits<float>::infinity() : values[i];
+  });
+  return order;
+}
+
+/// What the kinds of route_rule (messages/choice.hpp) mean, for a query that knows everything.
+route_mask route_by_rule(const route_rule& rule, const route_query& query, std::size_t shards) {
+  if (rule.kind == route_kind::all)
+    return route_mask(shards, 1);
+  route_mask out(shards, 0);
+  const auto& pages = query.shard_pages;
+  if (rule.kind == route_kind::mass) {
+    std::size_t taken = 0;
+    for (const auto s : descending(query.shard_mass))
+      if (pages[s] > 0 && taken++ < rule.k)
+        out[s] = 1;
+    return out;
+  }
+  bool reads = false;
+  std::size_t rank = 0;
+  for (const auto expert : descending(query.gate_logits)) {
+    const auto s = expert % shards;
+    if (rank++ < rule.k || (!reads && pages[s] > 0))
+      out[s] = 1;
+    reads = reads || (out[s] != 0 && pages[s] > 0);
+  }
+  for (std::size_t s = 0; !reads && s < shards; ++s)
+    if (pages[s] > 0) {
+      out[s] = 1;
+      reads = true;
+    }
+  return out;
+}
+
+void expect_rule_holds(const routing_policy& policy) {
+  const auto rule = policy.rule();
+  EXPECT_EQ(policy.routes_all(), rule && rule->kind == route_kind::all);
+  if (!rule)
+    return; // then only the policy can tell
+  EXPECT_EQ(policy.needs_gate(), rule->kind == route_kind::gate_top_k);
+  EXPECT_EQ(policy.needs_mass(), rule->kind == route_kind::mass);
+  std::mt19937 random(5);
+  for (int i = 0; i < 200; ++i) {
+    const std::size_t shards = 1 + random() % 20;
+    std::vector<float> logits(1 + random() % 32), mass(shards);
+    std::vector<std::uint32_t> pages(shards);
+    for (auto& x : logits)
+      x = random() % 8 == 0 ? nan : static_cast<float>(random() % 16) / 4;
+    for (auto& x : mass)
+      x = static_cast<float>(random() % 16) / 16;
+    for (auto& x : pages)
+      x = random() % 2 == 0 ? static_cast<std::uint32_t>(random() % 100) : 0;
+    const route_query query{logits, mass, pages};
+    ASSERT_EQ(route(policy, query, shards), route_by_rule(*rule, query, shards));
+  }
+}
+
+TEST_P(routing_contract, a_rule_says_what_is_routed) {
+  expect_rule_holds(*must_make(routing_table(), GetParam()));
+  for (const auto& entry : routing_table())
+    for (const auto& spec : entry.info.options)
+      if (entry.info.name == GetParam() && spec.type == option_type::integer)
+        for (const double x : {*spec.min, *spec.min + 2, *spec.min + 7, *spec.max})
+          expect_rule_holds(
+              *must_make(routing_table(), GetParam(), {{spec.name, static_cast<std::int64_t>(x)}}));
+}
+
 std::vector<std::string> names() {
   std::vector<std::string> out;
   for (const auto& x : routing_table())
@@ -76,6 +150,12 @@ std::vector<std::string> names() {
 }
 INSTANTIATE_TEST_SUITE_P(every, routing_contract, ::testing::ValuesIn(names()),
                          [](const auto& x) { return x.param; });
+
+TEST(routing_rules, are_given_by_the_policies_that_have_one) {
+  EXPECT_EQ(must_make(routing_table(), "all")->rule()->kind, route_kind::all);
+  EXPECT_EQ(made("gate_top_k", 3)->rule()->k, 3u);
+  EXPECT_EQ(made("mass", 65536)->rule()->k, 65536u);
+}
 
 TEST(all_routing, routes_all_and_needs_nothing) {
   const auto policy = must_make(routing_table(), "all");

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pikv/policies/selection/selection_policy.hpp>
 
+#include <algorithm>
+
+#include <pikv/policies/share.hpp>
+
 #include "support.hpp"
 
 namespace pikv::policies::testing {
@@ -22,6 +26,36 @@ TEST_P(selection_contract, reads_between_none_and_all_pages_and_none_of_none) {
   }
 }
 
+/// What the formula of select_budget (messages/choice.hpp) says.
+std::size_t pages_by_rule(const select_budget& x, std::size_t eligible) {
+  return x.pages > 0 ? std::min<std::size_t>(x.pages, eligible) : ceil_share(x.share, eligible);
+}
+
+void expect_rule_holds(const selection_policy& policy) {
+  const auto rule = policy.budget();
+  if (!rule)
+    return; // then only the policy can tell
+  for (std::size_t n = 0; n < 3000; ++n) {
+    const auto expected = policy.score() == page_score::none ? n : pages_by_rule(*rule, n);
+    ASSERT_EQ(policy.pages_to_read(n), expected) << n << " pages";
+  }
+}
+
+TEST_P(selection_contract, a_rule_says_how_many_pages_are_read) {
+  expect_rule_holds(*made(GetParam()));
+  for (const auto& entry : selection_table())
+    for (const auto& spec : entry.info.options) {
+      if (entry.info.name != GetParam() || !spec.min)
+        continue;
+      // Powers of two over the range of every number that can be set.
+      const bool real = spec.type == option_type::real;
+      for (double x = std::max(*spec.min, 1e-6); x <= *spec.max; x *= 2)
+        expect_rule_holds(*made(
+            GetParam(),
+            {{spec.name, real ? option_value{x} : option_value{static_cast<std::int64_t>(x)}}}));
+    }
+}
+
 std::vector<std::string> names() {
   std::vector<std::string> out;
   for (const auto& x : selection_table())
@@ -30,6 +64,8 @@ std::vector<std::string> names() {
 }
 INSTANTIATE_TEST_SUITE_P(every, selection_contract, ::testing::ValuesIn(names()),
                          [](const auto& x) { return x.param; });
+
+TEST(all_selection, is_a_rule) { EXPECT_TRUE(made("all")->budget()); }
 
 TEST(all_selection, reads_everything_and_scores_nothing) {
   const auto policy = made("all");
@@ -41,6 +77,13 @@ class budgeted_selection : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(budgeted_selection, selects_per_kv_head_by_default) {
   EXPECT_EQ(made(GetParam())->scope(), head_scope::per_kv_head);
+}
+
+TEST_P(budgeted_selection, is_a_rule) {
+  const auto policy = made(GetParam(), {{"share", 0.3}, {"pages", std::int64_t{4294967295}}});
+  ASSERT_TRUE(policy->budget());
+  EXPECT_EQ(policy->budget()->pages, 4294967295u);
+  EXPECT_EQ(policy->budget()->share, 0.3);
 }
 
 TEST_P(budgeted_selection, can_select_for_all_heads_together) {

@@ -16,7 +16,8 @@ struct device_problem {
   test::device_array<gpu::cuda::attend_sequence> sequences;
   test::device_array<float> scores, mass, gates;
   test::device_array<std::uint8_t> known;
-  test::device_array<std::uint32_t> lists, counts, always, offsets, compacted;
+  test::device_array<std::uint32_t> lists, counts, always, offsets, compacted, second_lists;
+  test::device_array<choice_total> totals;
   test::device_array<std::byte> workspace;
   gpu::cuda::select_launch select;
   gpu::cuda::compact_launch compact;
@@ -24,7 +25,8 @@ struct device_problem {
   explicit device_problem(const problem& p)
       : scores(p.scores), mass(p.mass), gates(p.gates), known(p.known),
         lists(std::size_t{p.rows} * p.o.scopes * p.o.capacity), counts(p.rows * p.o.scopes),
-        always(p.rows), offsets(p.rows * p.o.scopes + 1), compacted(lists.size()) {
+        always(p.rows), offsets(p.rows * p.o.scopes + 1), compacted(lists.size()),
+        second_lists(lists.size()), totals(counts.size()) {
     table = p.sequences;
     for (std::size_t s = 0; s < table.size(); ++s)
       table[s].settled = pages.emplace_back(p.pages[s]).data();
@@ -43,10 +45,11 @@ struct device_problem {
     x.lists = lists.data();
     x.counts = counts.data();
     x.always_from = always.data();
+    x.totals = totals.data();
     workspace = test::device_array<std::byte>(gpu::cuda::select_workspace_bytes(x));
     x.workspace = workspace.data();
-    compact = {p.rows * p.o.scopes, p.o.capacity,   lists.data(),
-               counts.data(),       offsets.data(), compacted.data()};
+    compact = {p.rows * p.o.scopes, p.o.capacity,     lists.data(),       counts.data(),
+               offsets.data(),      compacted.data(), second_lists.data()};
   }
 
   void run(cudaStream_t stream = nullptr) {
@@ -58,7 +61,8 @@ struct device_problem {
   void expect(const problem& p) const {
     test::synchronise();
     const auto n = counts.download(), old = always.download(), at = offsets.download(),
-               all = compacted.download(), raw = lists.download();
+               all = compacted.download(), raw = lists.download(), second = second_lists.download();
+    const auto sums = totals.download();
     for (std::size_t s = 0; s < p.sequences.size(); ++s)
       for (std::uint32_t row = 0; row < p.sequences[s].row_count; ++row) {
         const auto r = test::plan_row(p, s, row);
@@ -72,8 +76,12 @@ struct device_problem {
           const std::vector<std::uint32_t> got(all.begin() + at[list], all.begin() + at[list + 1]);
           ASSERT_TRUE(std::equal(got.begin(), got.end(),
                                  raw.begin() + static_cast<std::ptrdiff_t>(list * p.o.capacity)));
+          ASSERT_TRUE(
+              std::equal(got.begin(), got.end(),
+                         second.begin() + static_cast<std::ptrdiff_t>(list * p.o.capacity)));
           test::expect_list(p, s, row, scope, r, got);
-          if (testing::Test::HasFatalFailure())
+          test::expect_total(p, s, r, got, sums[list]);
+          if (testing::Test::HasFailure())
             return;
         }
       }

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// How the kernel table's operations on queries bring the rows of a batch to the GPU.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <pikv/gpu/cuda/attend.hpp>
+#include <pikv/gpu/cuda/launch_queue.hpp>
+#include <pikv/gpu/cuda/score.hpp>
+#include <pikv/gpu/cuda/staging.hpp>
+#include <pikv/gpu/kernels.hpp>
+
+namespace pikv::gpu::cuda::table {
+
+/// The rows of a batch that its sequences use, and how many there are up to the last one.
+struct used_rows {
+  std::vector<row_range> ranges;
+  std::uint32_t end = 0;
+  std::uint32_t longest = 0;
+};
+
+used_rows rows_of(std::span<const sequence_rows> sequences);
+
+settled_bounds bounds_of(std::span<const sequence_rows> sequences);
+
+/// `offsets`: of each sequence's block of scores or masses; empty where there are none.
+result<const attend_sequence*> upload(launch_queue& q, std::span<const sequence_rows> sequences,
+                                      std::span<const std::uint64_t> offsets);
+
+/// Floats of the blocks `[rows, query heads, settled pages]` up to the end of the last one.
+std::size_t scores_of(std::span<const sequence_rows> sequences,
+                      std::span<const std::uint64_t> offsets, std::uint32_t query_heads);
+
+} // namespace pikv::gpu::cuda::table
