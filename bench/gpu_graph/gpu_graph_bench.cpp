@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decode steps through the actor graph with the KV in device memory: one row of every sequence and
-// every layer in turn, as an engine asks. What the kernels alone take is in gpu_attend_bench.
+// Decode steps through the actor graph with the KV in device memory, beside the same kernels launched
+// from a plain loop: one token of every sequence is appended and attended to, layer by layer. An
+// engine asks in one of two ways: its thread waits for every layer, or its CUDA stream does and the
+// thread goes on.
 //
-//   gpu_graph_bench [--layers 4 --batch 8 --context 32768 --steps 30]
+//   gpu_graph_bench [--layers 32 --batch 8 --context 32768 --steps 20]
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +17,7 @@
 #include <pikv/actors/runtime.hpp>
 
 #include "device_memory.hpp"
+#include "plain_loop.hpp"
 
 namespace {
 
@@ -21,7 +25,7 @@ using namespace pikv;
 using steady = std::chrono::steady_clock;
 
 struct bench_options {
-  std::uint32_t layers = 4, batch = 8, context = 32768, chunk = 2048, steps = 30;
+  std::uint32_t layers = 32, batch = 8, context = 32768, chunk = 2048, steps = 20;
 };
 
 [[noreturn]] void stop(const error& e) {
@@ -44,8 +48,8 @@ struct way {
 };
 constexpr std::int64_t budget_tokens = 2048; ///< that the ways that select read
 constexpr way ways[] = {{"all pages", "all", ""},
-                        {"mass, 2,048 tokens, shared", "mass", "shared"},
-                        {"mass, 2,048 tokens, per KV head", "mass", "per_kv_head"}};
+                        {"2,048 tokens by mass, shared", "mass", "shared"},
+                        {"2,048 by mass, per KV head", "mass", "per_kv_head"}};
 
 config::settings settings_of(const bench_options& o, const model_shape& shape, const way& w) {
   config::settings s;
@@ -71,7 +75,8 @@ public:
       : options_(o), shape_{o.layers, 32, 8, 128, 0},
         runtime_(must(runtime::start(settings_of(o, shape_, w)))), kv_(must(runtime_.open(shape_))),
         rows_(noise(std::size_t{o.batch} * o.chunk * shape_.kv_heads * shape_.head_dim)),
-        q_(noise(row_elements())), out_(row_elements() * 2) {
+        q_(noise(row_elements())), out_(row_elements() * 2), position_(o.context) {
+    bench::require(cudaStreamCreateWithFlags(&engine_, cudaStreamNonBlocking), "stream");
     for (std::uint32_t i = 0; i < o.batch; ++i)
       sequences_.push_back(must(kv_.open()));
   }
@@ -86,26 +91,57 @@ public:
       }
   }
 
-  /// Median microseconds of one layer of a step.
-  double layer_us() {
+  /// Median microseconds of one layer of a step. `ordered`: the engine's stream waits, not its thread.
+  double layer_us(bool ordered) {
     std::vector<double> steps;
-    const auto last = parts(options_.context - 1, 1);
-    for (std::uint32_t i = 0; i < options_.steps; ++i) {
+    for (std::uint32_t i = 0; i < options_.steps + 2; ++i, ++position_) {
       const auto begin = steady::now();
-      for (std::uint32_t layer = 0; layer < options_.layers; ++layer)
-        if (auto done = kv_.attend(layer, last, dense(q_.as(), options_.batch, shape_.query_heads),
-                                   output())
-                            .spin();
-            !done)
-          stop(done.error());
-      steps.push_back(std::chrono::duration<double, std::micro>(steady::now() - begin).count()
-                      / options_.layers);
+      ordered ? ordered_step() : waiting_step();
+      if (i >= 2)
+        steps.push_back(std::chrono::duration<double, std::micro>(steady::now() - begin).count()
+                        / options_.layers);
     }
     std::ranges::nth_element(steps, steps.begin() + options_.steps / 2);
     return steps[options_.steps / 2];
   }
 
 private:
+  /// The thread waits for every layer.
+  void waiting_step() {
+    const auto now = parts(position_, 1);
+    for (std::uint32_t layer = 0; layer < options_.layers; ++layer) {
+      auto append = kv_.append(layer, now, token(), token());
+      auto attend = kv_.attend(layer, now, query(), output());
+      if (const auto& done = attend.spin(); !done)
+        stop(done.error());
+      if (const auto& done = append.spin(); !done)
+        stop(done.error());
+    }
+  }
+
+  /// The engine's stream waits for every layer; the thread only for the step.
+  void ordered_step() {
+    const auto now = parts(position_, 1);
+    append_options appends;
+    attend_options attends;
+    appends.stream = attends.stream = engine_;
+    std::vector<completion<append_report>> appended;
+    std::vector<completion<attend_report>> attended;
+    for (std::uint32_t layer = 0; layer < options_.layers; ++layer) {
+      appended.push_back(kv_.append(layer, now, token(), token(), appends));
+      attended.push_back(kv_.attend(layer, now, query(), output(), attends));
+      if (auto r = attended.back().enqueue_wait(engine_); !r)
+        stop(r.error());
+    }
+    bench::require(cudaStreamSynchronize(engine_), "the engine's stream");
+    for (auto& x : attended)
+      if (const auto& done = x.spin(); !done)
+        stop(done.error());
+    for (auto& x : appended)
+      if (const auto& done = x.spin(); !done)
+        stop(done.error());
+  }
+
   std::size_t row_elements() const {
     return std::size_t{options_.batch} * shape_.query_heads * shape_.head_dim;
   }
@@ -138,6 +174,8 @@ private:
             0,
             0};
   }
+  const_tensor token() const { return dense(rows_.as(), options_.batch, shape_.kv_heads); }
+  const_tensor query() const { return dense(q_.as(), options_.batch, shape_.query_heads); }
   tensor output() const {
     const auto x = dense(out_.as(), options_.batch, shape_.query_heads);
     return {out_.as(), x.bytes, x.type, x.order, x.rows, x.heads, x.dim, 0, 0};
@@ -149,6 +187,8 @@ private:
   cache kv_;
   bench::device_memory rows_, q_, out_;
   std::vector<sequence_id> sequences_;
+  std::uint32_t position_;
+  cudaStream_t engine_ = nullptr;
 };
 
 } // namespace
@@ -169,14 +209,26 @@ int main(int argc, char** argv) {
   alarm(300); // a hang ends
   fmt::print("{} layers, {} x {}, 32/8 heads, d 128, bf16, pages of 16\n", o.layers, o.batch,
              o.context);
-  fmt::print("{:36}{:>14}{:>12}\n", "reads", "us a layer", "over all");
+  fmt::print("kernels are loaded {}\n", std::getenv("CUDA_MODULE_LOADING") != nullptr
+                                            ? std::getenv("CUDA_MODULE_LOADING")
+                                            : "lazily (CUDA_MODULE_LOADING is not set)");
+  fmt::print("{:36}{:>14}{:>12}{:>12}\n", "us a layer, append included", "time", "over plain",
+             "all / this");
+  const double plain = bench::plain_layer_us({o.layers, o.batch, o.context}, o.steps);
+  fmt::print("{:36}{:14.1f}{:12.3f}\n", "the kernels in a plain loop", plain, 1.0);
+  std::fflush(stdout);
   double all = 0;
   for (const auto& w : ways) {
     decode_bench x{o, w};
     x.fill();
-    const double us = x.layer_us();
-    all = all == 0 ? us : all;
-    fmt::print("{:36}{:14.1f}{:12.2f}\n", w.name, us, all / us);
-    std::fflush(stdout);
+    for (const bool ordered : {false, true}) {
+      const double us = x.layer_us(ordered);
+      if (w.selection == std::string_view{"all"} && ordered)
+        all = us;
+      fmt::print("{:36}{:14.1f}{:12.3f}{:12.2f}\n",
+                 fmt::format("{}, {}", w.name, ordered ? "stream" : "thread"), us, us / plain,
+                 all > 0 ? all / us : 0.0);
+      std::fflush(stdout);
+    }
   }
 }
