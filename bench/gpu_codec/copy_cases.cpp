@@ -137,9 +137,10 @@ void bench_ways(gpu::cuda::launch_queue& q, const std::string& direction,
   const device_bytes on_device{std::span<const gpu::copy_item>(pieces)};
   for (const std::uint32_t blocks : {16U, 32U, 64U})
     add(fmt::format("copy, {} blocks", blocks), time_us(stream, [&] {
-          must(gpu::cuda::copy(
-              {on_device.as<gpu::copy_item>(), static_cast<std::uint32_t>(pieces.size()), blocks},
-              stream));
+          must(gpu::cuda::copy({on_device.as<gpu::copy_item>(),
+                                static_cast<std::uint32_t>(pieces.size()), blocks,
+                                static_cast<std::uint32_t>(pieces.size())},
+                               stream));
         }));
   add("copy, kernel table", time_us(
                                 stream, [&] { gpu::cuda::table::copy(items, q); },

@@ -72,11 +72,15 @@ std::vector<copy_item> copy_pieces(std::span<const copy_item> items) {
 }
 
 result<void> copy(const copy_launch& x, CUstream_st* stream) {
-  if (x.count == 0)
-    return {};
-  const std::uint32_t blocks = std::clamp((x.count + warps - 1) / warps, 1U, x.blocks);
-  copy_kernel<<<blocks, tuning.threads, 0, stream>>>(x.pieces, x.count);
-  return check_launch("copy_kernel");
+  std::uint32_t n = 0;
+  for (std::uint32_t first = 0; first < x.count; first += n) {
+    n = std::min(x.count - first, x.pieces_a_launch);
+    const std::uint32_t blocks = std::clamp((n + warps - 1) / warps, 1U, x.blocks);
+    copy_kernel<<<blocks, tuning.threads, 0, stream>>>(x.pieces + first, n);
+    if (auto r = check_launch("copy_kernel"); !r)
+      return r;
+  }
+  return {};
 }
 
 } // namespace pikv::gpu::cuda

@@ -23,7 +23,10 @@ struct copy_tuning {
   int loads = 4;        ///< of 16 bytes, that a thread has on their way
   int bus_blocks = 32;  ///< 1 MiB on their way; few, for the sake of attention beside them
   int near_blocks = 64; ///< between addresses in device memory
-  std::size_t piece_bytes = 8192;        ///< a warp's share of an item at a time
+  std::size_t piece_bytes = 8192; ///< a warp's share of an item at a time
+  /// What one launch copies, 76 us on the bus. An attention needs every multiprocessor to itself,
+  /// so that it is late by this long where a copy is under way; then it goes first.
+  std::size_t launch_bytes = 4096 * 1024;
   std::size_t engine_bytes = 512 * 1024; ///< items from this size on go to the copy engine
 };
 inline constexpr copy_tuning small_copies{};
@@ -35,11 +38,13 @@ struct copy_launch {
   const copy_item* pieces = nullptr; ///< device `[count]`
   std::uint32_t count = 0;
   std::uint32_t blocks = static_cast<std::uint32_t>(small_copies.bus_blocks); ///< at most
+  std::uint32_t pieces_a_launch =
+      static_cast<std::uint32_t>(small_copies.launch_bytes / small_copies.piece_bytes);
 };
 
-/// Only enqueues. All addresses must be such that kernels reach them: device memory or mapped host
-/// memory. Pieces at addresses of which both are multiples of 16 go 16 bytes at a time, others byte
-/// by byte; any size is right.
+/// Only enqueues, one kernel for every `pieces_a_launch`. All addresses must be such that kernels
+/// reach them: device memory or mapped host memory. Pieces at addresses of which both are multiples
+/// of 16 go 16 bytes at a time, others byte by byte; any size is right.
 result<void> copy(const copy_launch& x, CUstream_st* stream);
 
 } // namespace pikv::gpu::cuda

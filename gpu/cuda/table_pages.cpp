@@ -44,12 +44,23 @@ result<void> copy_by_engine(std::span<const copy_item> items, cudaStream_t strea
 #endif
 }
 
-/// Blocks of the kernel that copies items like this one; 0 where kernels do not reach both ends.
-std::uint32_t blocks_for(const copy_item& x) {
-  if (!launch_queue::reachable(x.from) || !launch_queue::reachable(x.to))
-    return 0;
-  const bool near = in_device_memory(x.from) && in_device_memory(x.to);
-  return static_cast<std::uint32_t>(near ? small_copies.near_blocks : small_copies.bus_blocks);
+/// How a kernel copies items like this one, still without pieces; 0 blocks where kernels do not
+/// reach both ends. Copies over the bus take long and make way for attention; others end soon.
+copy_launch launch_for(const copy_item& x) {
+  copy_launch way;
+  if (!launch_queue::reachable(x.from) || !launch_queue::reachable(x.to)) {
+    way.blocks = 0;
+  } else if (in_device_memory(x.from) && in_device_memory(x.to)) {
+    way.blocks = static_cast<std::uint32_t>(small_copies.near_blocks);
+    way.pieces_a_launch = ~std::uint32_t{0};
+  }
+  return way;
+}
+
+void add_pieces(copy_launch& launch, launch_queue& q, std::span<const copy_item> items) {
+  const auto pieces = copy_pieces(items);
+  launch.pieces = q.upload(std::span<const copy_item>{pieces});
+  launch.count = static_cast<std::uint32_t>(pieces.size());
 }
 
 } // namespace
@@ -132,13 +143,12 @@ void copy(std::span<const copy_item> items, executor& x) noexcept {
       if (i.bytes > 0)
         (i.bytes < small_copies.engine_bytes ? small : large).push_back(i);
     // Asking of every item where it lies would take longer than to copy it.
-    const auto blocks = small.empty() ? 0 : blocks_for(small.front());
-    if (blocks == 0)
+    auto launch = small.empty() ? copy_launch{} : launch_for(small.front());
+    if (launch.blocks == 0)
       large.insert(large.end(), small.begin(), small.end());
-    const auto pieces = blocks == 0 ? std::vector<copy_item>{} : copy_pieces(small);
-    const copy_launch launch{q.upload(std::span<const copy_item>{pieces}),
-                             static_cast<std::uint32_t>(pieces.size()), blocks};
-    if (auto r = q.flush(); !r) // from here on there is work to wait for
+    else
+      add_pieces(launch, q, small);
+    if (auto r = q.flush(); !r)
       return r;
     if (auto r = cuda::copy(launch, q.stream()); !r)
       return r;

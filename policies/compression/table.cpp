@@ -8,7 +8,8 @@
 #define PIKV_COMPRESSION_POLICIES(policy) \
   policy(compression, identity) \
   policy(compression, int8) \
-  policy(compression, int4)
+  policy(compression, int4) \
+  policy(compression, fp8)
 // clang-format on
 
 PIKV_DEFINE_TABLE(compression, PIKV_COMPRESSION_POLICIES)

@@ -21,7 +21,7 @@ std::vector<config::settings> combinations(const config::settings& base) {
     for (const auto& routing : {choose("all"), choose("mass", {k2}), choose("gate_top_k", {k2})})
       for (const auto* selection : {"all", "mass", "quest"})
         for (const auto* heads : {"shared", "per_kv_head"})
-          for (const auto* compression : {"identity", "int8", "int4"})
+          for (const auto* compression : {"identity", "int8", "int4", "fp8"})
             for (const std::int64_t tokens : {0, 48})
               for (const auto* scheduling : {"lru", "h2o", "streaming"}) {
                 auto s = base;

@@ -18,7 +18,7 @@ config::settings little_memory(std::mt19937_64& rng, config::full_policy when_fu
   s.cache.page_tokens = one_of(rng, {8U, 16U, 32U});
   s.cache.window = s.cache.page_tokens;
   s.cache.sinks = static_cast<std::uint32_t>(rng() % 5);
-  s.compression = choose(one_of(rng, {"identity", "int8", "int4"}));
+  s.compression = choose(one_of(rng, {"identity", "int8", "int4", "fp8"}));
   s.scheduling = choose(one_of(rng, {"lru", "h2o", "streaming"}));
   s.selection = choose(one_of(rng, {"all", "mass"}));
   s.limits.when_full = when_full;

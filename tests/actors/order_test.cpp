@@ -92,7 +92,7 @@ config::settings random_policies(std::mt19937_64& rng) {
   s.placement = choose(one_of(rng, {"stripe", "hash", "gate"}));
   s.routing = choose(one_of(rng, {"all", "mass"}));
   s.selection = choose(one_of(rng, {"all", "mass", "quest"}));
-  s.compression = choose(one_of(rng, {"identity", "int8", "int4"}));
+  s.compression = choose(one_of(rng, {"identity", "int8", "int4", "fp8"}));
   s.scheduling = choose(one_of(rng, {"lru", "h2o", "streaming"}));
   if (rng() % 2 == 0)
     s.budget = choose("uniform", {{"tokens", std::int64_t{64}}});

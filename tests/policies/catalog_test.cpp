@@ -32,7 +32,7 @@ TEST(catalog, lists_the_policies_of_each_kind) {
   EXPECT_EQ(names(all[0]), (list{"stripe", "hash", "gate"}));
   EXPECT_EQ(names(all[1]), (list{"all", "gate_top_k", "mass"}));
   EXPECT_EQ(names(all[2]), (list{"all", "mass", "quest"}));
-  EXPECT_EQ(names(all[3]), (list{"identity", "int8", "int4"}));
+  EXPECT_EQ(names(all[3]), (list{"identity", "int8", "int4", "fp8"}));
   EXPECT_EQ(names(all[4]), (list{"uniform"}));
   EXPECT_EQ(names(all[5]), (list{"lru", "h2o", "streaming"}));
 }

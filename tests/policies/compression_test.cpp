@@ -45,5 +45,11 @@ TEST(int4_compression, chooses_int4) {
   EXPECT_EQ(policy->choose({}, form::f32), form::int4);
 }
 
+TEST(fp8_compression, chooses_fp8) {
+  const auto policy = must_make(compression_table(), "fp8");
+  EXPECT_FALSE(policy->keeps_raw());
+  EXPECT_EQ(policy->choose({}, form::bf16), form::fp8);
+}
+
 } // namespace
 } // namespace pikv::policies::testing

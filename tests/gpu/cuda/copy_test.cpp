@@ -92,11 +92,13 @@ constexpr std::pair<place, place> ways[] = {{place::device, place::host},
                                             {place::device, place::device},
                                             {place::host, place::host}};
 
-void by_kernel(const std::vector<gpu::copy_item>& items, std::uint32_t blocks) {
+void by_kernel(const std::vector<gpu::copy_item>& items, std::uint32_t blocks,
+               std::uint32_t pieces_a_launch = 1000) {
   const auto pieces = gpu::cuda::copy_pieces(items);
   const test::device_array<gpu::copy_item> on_device(pieces);
-  ASSERT_TRUE(gpu::cuda::copy({on_device.data(), static_cast<std::uint32_t>(pieces.size()), blocks},
-                              nullptr));
+  ASSERT_TRUE(gpu::cuda::copy(
+      {on_device.data(), static_cast<std::uint32_t>(pieces.size()), blocks, pieces_a_launch},
+      nullptr));
   test::synchronise();
 }
 
@@ -115,6 +117,13 @@ TEST_F(cuda_copy, moves_runs_at_any_address) {
     for (const std::size_t alignment : {1U, 2U, 8U})
       check(way, std::size_t{1} << 20, random_runs(rng, std::size_t{1} << 20, 20000, alignment),
             rng, [&](const auto& items) { by_kernel(items, 32); });
+}
+
+TEST_F(cuda_copy, one_copy_may_take_many_launches) {
+  std::mt19937_64 rng(5);
+  for (const std::uint32_t pieces_a_launch : {1U, 7U})
+    check(ways[0], std::size_t{1} << 20, random_runs(rng, std::size_t{1} << 20, 50000, 16), rng,
+          [&](const auto& items) { by_kernel(items, 2, pieces_a_launch); });
 }
 
 TEST_F(cuda_copy, pieces_cover_their_items_in_order) {
