@@ -172,6 +172,10 @@ struct attend_args {
   std::span<const std::uint64_t> page_lse_offsets;
 };
 
+/// What a backend that chooses serves.
+inline constexpr std::uint32_t choose_most_shards = 1024;
+inline constexpr std::uint32_t choose_most_query_heads = 256;
+
 /// Routes and selects for every row of a batch whose settled pages all lie on this device: the
 /// meaning of policies/routing and policies/selection, said as rules. Old pages are settled pages
 /// outside the row's window (`first_position + tokens + window <= position + 1`); a row reads the

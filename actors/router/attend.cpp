@@ -94,7 +94,7 @@ bool router_state::owner_can_choose(const attend_flow& f) {
     scores += std::uint64_t{part.tokens} * context_->dims.query_heads
               * sequences_.find(part.sequence)->layers[f.request.layer].settled;
   const auto& kernels = context_->devices[f.owners.front().device.value].device->kernels();
-  return scores * sizeof(float) <= most_score_bytes && can_choose(kernels, *f.policies);
+  return scores * sizeof(float) <= most_score_bytes && can_choose(kernels, context_->dims, *f.policies);
 }
 
 /// Into scratch memory of the first owner, where it may be read on the device.

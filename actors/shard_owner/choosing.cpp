@@ -21,9 +21,12 @@ gpu::score_kind score_of(const policies::selection_policy& x) noexcept {
 
 } // namespace
 
-bool can_choose(const gpu::kernel_table& kernels, const policy_set& policies) noexcept {
+bool can_choose(const gpu::kernel_table& kernels, const gpu::cache_dims& dims,
+                const policy_set& policies) noexcept {
   return kernels.choose == nullptr
-         || (policies.routing->rule().has_value() && policies.selection->budget().has_value());
+         || (policies.routing->rule().has_value() && policies.selection->budget().has_value()
+             && policies.settings.cache.shards <= gpu::choose_most_shards
+             && dims.query_heads <= gpu::choose_most_query_heads);
 }
 
 gpu::page_selection parse_selection(std::uint32_t rows, std::uint32_t scopes, const gpu::block& b) {

@@ -18,7 +18,8 @@
 namespace pikv {
 
 /// Whether `choosing` can serve a device with these kernels.
-bool can_choose(const gpu::kernel_table& kernels, const policy_set& policies) noexcept;
+bool can_choose(const gpu::kernel_table& kernels, const gpu::cache_dims& dims,
+                const policy_set& policies) noexcept;
 
 class choosing {
 public:

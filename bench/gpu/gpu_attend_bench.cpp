@@ -160,7 +160,8 @@ private:
   /// Pages are spread over 8 shards at random; each row reads two of them.
   static void select(rotation& r) {
     std::mt19937_64 rng(9);
-    std::vector<std::uint32_t> offsets{0}, pages, always, rows;
+    std::vector<std::uint32_t> offsets{0}, pages, always;
+    std::vector<gpu::cuda::attend_row> rows;
     for (const auto& s : r.sequences) {
       std::vector<std::uint32_t> shuffled(s.settled_count);
       std::iota(shuffled.begin(), shuffled.end(), 0U);
@@ -170,10 +171,11 @@ private:
       pages.insert(pages.end(), shuffled.begin(), shuffled.end());
       offsets.push_back(static_cast<std::uint32_t>(pages.size()));
       always.push_back(s.settled_count);
-      rows.push_back(s.row_begin);
+      rows.push_back({s.row_begin, s.row_begin});
     }
     r.launch.selected = true;
-    r.launch.selection = {1, keep(r, offsets), keep(r, pages), keep(r, always), keep(r, rows)};
+    r.launch.selection = {1, keep(r, offsets), keep(r, pages), keep(r, always), keep(r, rows),
+                          static_cast<std::uint32_t>(rows.size())};
     selected_pages_ = pages;
   }
 

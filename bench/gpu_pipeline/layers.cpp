@@ -111,7 +111,7 @@ layers::layer layers::make_layer(std::span<const std::uint32_t> order, std::byte
   }
   for (std::uint32_t i = 0; i < sizes_.sequences; ++i) {
     gpu::sequence_rows s;
-    s.settled = std::span(x.views).subspan(std::size_t{i} * each, each);
+    s.settled = std::span<const gpu::page_view>(x.views).subspan(std::size_t{i} * each, each);
     s.row_begin = i;
     s.row_count = 1;
     s.first_position = sizes_.context - 1;

@@ -33,13 +33,21 @@ struct attend_sequence {
   std::uint64_t page_lse_offset = 0; ///< in floats, of the sequence's block in `page_lse`
 };
 
-/// Which settled pages a row reads, as `page_selection`; all arrays in device memory.
+/// A row of the batch and the sequence that it belongs to.
+struct attend_row {
+  std::uint32_t row = 0;
+  std::uint32_t sequence = 0; ///< index
+};
+
+/// Which settled pages a row reads, as `page_selection`; all arrays in device memory. Only the rows
+/// in `owned` are read for and written: others of the batch may belong to another launch.
 struct attend_selection {
   std::uint32_t scopes = 1;                    ///< 1 or kv_heads
   const std::uint32_t* offsets = nullptr;      ///< `[rows * scopes + 1]`
   const std::uint32_t* pages = nullptr;        ///< ascending within a list
   const std::uint32_t* always_from = nullptr;  ///< `[rows]`
-  const std::uint32_t* row_sequence = nullptr; ///< `[rows]`: index of the row's sequence
+  const attend_row* owned = nullptr;           ///< `[owned_count]`
+  std::uint32_t owned_count = 0;
 };
 
 struct attend_launch {

@@ -54,7 +54,7 @@ struct attend_unit {
 
 __device__ __forceinline__ std::uint32_t unit_count(const attend_kernel_args& a) {
   const attend_launch& x = a.launch;
-  return x.selected ? x.rows * x.selection.scopes : x.sequence_count;
+  return x.selected ? x.selection.owned_count * x.selection.scopes : x.sequence_count;
 }
 
 /// Entries of an ascending list that are below `limit`; lists are expected to end below it.
@@ -77,8 +77,9 @@ __device__ inline attend_unit load_unit(const attend_kernel_args& a, std::uint32
                                         std::uint32_t page_tokens) {
   const attend_launch& x = a.launch;
   const attend_selection& sel = x.selection;
-  const std::uint32_t row = x.selected ? index / sel.scopes : 0;
-  const attend_sequence& s = x.sequences[x.selected ? sel.row_sequence[row] : index];
+  const attend_row owned = x.selected ? sel.owned[index / sel.scopes] : attend_row{0, index};
+  const std::uint32_t row = owned.row;
+  const attend_sequence& s = x.sequences[owned.sequence];
   attend_unit u{};
   u.settled = s.settled;
   u.window = s.window;
@@ -86,10 +87,11 @@ __device__ inline attend_unit load_unit(const attend_kernel_args& a, std::uint32
   u.position = s.first_position;
   u.page_lse = s.page_lse_offset;
   if (x.selected) {
-    const std::uint32_t begin = sel.offsets[index];
+    const std::uint32_t list = row * sel.scopes + index % sel.scopes;
+    const std::uint32_t begin = sel.offsets[list];
     u.list = sel.pages + begin;
     u.always = min(sel.always_from[row], s.settled_count);
-    u.list_count = entries_below(u.list, sel.offsets[index + 1] - begin, u.always);
+    u.list_count = entries_below(u.list, sel.offsets[list + 1] - begin, u.always);
     u.row_begin = row;
     u.row_count = 1;
     u.position += row - s.row_begin;

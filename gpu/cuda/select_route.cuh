@@ -15,7 +15,7 @@ struct select_tuning {
   std::size_t keys_in_shared = 160 * 1024; ///< bytes; longer lists keep their keys in the workspace
 };
 inline constexpr select_tuning tuning{};
-inline constexpr std::uint32_t most_shards = 1024;
+inline constexpr std::uint32_t most_shards = choose_most_shards;
 
 struct select_shape {
   select_launch x;

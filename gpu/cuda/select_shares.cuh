@@ -11,7 +11,7 @@
 
 namespace pikv::gpu::cuda {
 
-inline constexpr std::uint32_t most_query_heads = 256;
+inline constexpr std::uint32_t most_query_heads = choose_most_query_heads;
 inline constexpr float no_score = -__builtin_huge_valf();
 
 /// Lets the kernels of a chain start early and wait where they need what the one before wrote.

@@ -23,14 +23,16 @@ namespace {
 /// made on the GPU (choose) is used where it lies; one of the host is copied even where the GPU
 /// reaches it, because every block of an attention reads it, and the bus is far.
 attend_selection upload(launch_queue& q, const page_selection& s,
-                        std::span<const sequence_rows> sequences, std::uint32_t rows) {
-  std::vector<std::uint32_t> owner(rows, 0);
+                        std::span<const sequence_rows> sequences) {
+  std::vector<attend_row> owned;
   for (std::uint32_t i = 0; i < sequences.size(); ++i)
-    std::fill_n(owner.begin() + sequences[i].row_begin, sequences[i].row_count, i);
-  const auto* owners = q.upload(std::span<const std::uint32_t>{owner});
+    for (std::uint32_t r = 0; r < sequences[i].row_count; ++r)
+      owned.push_back({sequences[i].row_begin + r, i});
+  const auto* rows = q.upload(std::span<const attend_row>{owned});
+  const auto n = static_cast<std::uint32_t>(owned.size());
   if (in_device_memory(s.offsets.data()))
-    return {s.scopes, s.offsets.data(), s.pages.data(), s.always_from.data(), owners};
-  return {s.scopes, q.upload(s.offsets), q.upload(s.pages), q.upload(s.always_from), owners};
+    return {s.scopes, s.offsets.data(), s.pages.data(), s.always_from.data(), rows, n};
+  return {s.scopes, q.upload(s.offsets), q.upload(s.pages), q.upload(s.always_from), rows, n};
 }
 
 } // namespace
@@ -88,7 +90,7 @@ void attend(const attend_args& a, executor& x) noexcept {
     launch.max_sequence_rows = rows.longest;
     launch.selected = a.selection != nullptr;
     if (launch.selected)
-      launch.selection = upload(q, *a.selection, a.sequences, rows.end);
+      launch.selection = upload(q, *a.selection, a.sequences);
     launch.out = out.device();
     launch.lse = lse.device();
     launch.page_lse = page_lse.device();

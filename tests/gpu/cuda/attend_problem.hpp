@@ -86,7 +86,8 @@ struct attend_problem {
   tensor q, out;
   std::vector<float> lse, page_lse;
   std::vector<std::uint64_t> page_lse_offsets;
-  std::vector<std::uint32_t> offsets, pages, always, row_sequence;
+  std::vector<std::uint32_t> offsets, pages, always;
+  std::vector<gpu::cuda::attend_row> owned;
   gpu::page_selection selection;
   gpu::attend_args args; ///< what the reference reads
   std::vector<device_bytes> memory;
@@ -174,7 +175,7 @@ struct attend_problem {
               pages.push_back(i);
           offsets.push_back(static_cast<std::uint32_t>(pages.size()));
         }
-        row_sequence.push_back(static_cast<std::uint32_t>(&s - sequences.data()));
+        owned.push_back({s.row_begin + r, static_cast<std::uint32_t>(&s - sequences.data())});
       }
     pages.push_back(0); // so that the array is never empty
     selection = {options.scopes, offsets, pages, always};
@@ -221,7 +222,8 @@ struct attend_problem {
       launch.selection = {options.scopes, keep<std::uint32_t>(to_device(offsets)),
                           keep<std::uint32_t>(to_device(pages)),
                           keep<std::uint32_t>(to_device(always)),
-                          keep<std::uint32_t>(to_device(row_sequence))};
+                          keep<gpu::cuda::attend_row>(to_device(owned)),
+                          static_cast<std::uint32_t>(owned.size())};
     }
     const std::vector<std::byte> zero(gpu::cuda::attend_workspace_bytes().value());
     launch.workspace = keep<std::byte>(to_device(zero));

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <bit>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -197,6 +198,32 @@ TEST_F(cuda_attend, selection_reads_exactly_its_pages) {
                .max_rows = 5,
                .scopes = scopes},
               400 + seed);
+}
+
+/// Rows of other launches: two lanes may serve one batch at the same time.
+TEST_F(cuda_attend, rows_that_are_not_listed_are_left_alone) {
+  attend_problem p({.forms = {form::f16},
+                    .window_form = form::f16,
+                    .head_dim = 64,
+                    .kv_heads = 4,
+                    .max_pages = 60,
+                    .max_rows = 5,
+                    .scopes = 4},
+                   450);
+  ASSERT_GT(p.owned.size(), 1U);
+  const auto other = p.owned.back();
+  --p.launch.selection.owned_count;
+  p.run(); // poisons the outputs first
+  for (std::uint32_t h = 0; h < p.dims.query_heads; ++h) {
+    EXPECT_EQ(std::bit_cast<std::uint32_t>(p.lse[other.row * p.dims.query_heads + h]), ~0U);
+    const auto* from = p.out.memory.data()
+                       + (other.row * p.out.ref.row_stride + h * p.out.ref.head_stride)
+                             * size_of(p.out.ref.type);
+    for (std::size_t i = 0; i < p.dims.head_dim * size_of(p.out.ref.type); ++i)
+      ASSERT_EQ(from[i], std::byte{0xFF}) << "head " << h << " byte " << i;
+  }
+  for (std::size_t h = 0; h < p.dims.query_heads && !HasFailure(); ++h)
+    expect_row(p, 0, 0, h);
 }
 
 TEST_F(cuda_attend, pages_that_are_gone_are_skipped) {
