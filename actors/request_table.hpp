@@ -42,6 +42,7 @@ struct request_buffers {
   std::uint32_t rows = 0;
   gpu::event ready;                    ///< streams wait for it before they touch the tensors
   std::shared_ptr<gpu::ticket> ticket; ///< null, or what the client's stream waits for
+  bool ticket_waits = false; ///< it passes when the request ends, not behind its last kernel
 };
 
 /// One request of one lane.

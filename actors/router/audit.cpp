@@ -2,7 +2,6 @@
 // Audits: a sampled attend is computed once more over everything that is kept, after its client has
 // been served, to measure what routing and selection missed. A result is never changed by one.
 #include <algorithm>
-#include <cstring>
 
 #include <pikv/actors/router/attend_flow.hpp>
 
@@ -12,30 +11,33 @@ namespace {
 
 constexpr std::uint32_t audited_rows = 4; // a decode step's worth: enough to sample, cheap to copy
 
-/// Copies `rows` rows of a strided tensor; the copy is dense `[rows, heads, dim]`.
-std::vector<std::byte> copy_rows(const gpu::tensor_ref& x, std::uint32_t row, std::uint32_t rows,
-                                 std::uint32_t heads, std::uint32_t dim) {
-  const auto size = size_of(x.type);
-  std::vector<std::byte> out(std::size_t{rows} * heads * dim * size);
-  auto* to = out.data();
-  for (std::uint32_t r = 0; r < rows; ++r)
-    for (std::uint32_t h = 0; h < heads; ++h, to += dim * size)
-      std::memcpy(to, x.data + ((row + r) * x.row_stride + h * x.head_stride) * size, dim * size);
-  return out;
-}
-
-gpu::tensor_ref dense(std::vector<std::byte>& x, dtype type, std::uint32_t heads,
+gpu::tensor_ref dense(const gpu::block& x, dtype type, std::uint32_t heads,
                       std::uint32_t dim) noexcept {
   return {x.data(), type, std::uint64_t{heads} * dim, dim};
 }
 
+/// Copies `rows` rows from `row` on to a dense tensor `[rows, heads, dim]`.
+void copy_rows(const gpu::tensor_ref& from, std::uint32_t row, std::uint32_t rows,
+               const gpu::cache_dims& dims, std::byte* to, const gpu::kernel_table& kernels,
+               gpu::executor& x) {
+  const auto size = size_of(from.type);
+  const auto bytes = dims.head_dim * size;
+  std::vector<gpu::copy_item> items;
+  for (std::uint32_t r = 0; r < rows; ++r)
+    for (std::uint32_t h = 0; h < dims.query_heads; ++h, to += bytes)
+      items.push_back({from.data + ((row + r) * from.row_stride + h * from.head_stride) * size, to,
+                       bytes});
+  kernels.copy(items, x);
+}
+
 } // namespace
 
-/// The sampled rows and what the client got for them.
+/// The sampled rows and what the client got for them; in scratch memory, which every kernel reaches.
 struct router_state::audit_flow {
-  std::vector<std::byte> q, out;
+  gpu::block q, out, full_out, full_lse;
   dtype q_type = dtype::f32, out_type = dtype::f32;
-  std::vector<float> lse, full_out, full_lse;
+  std::vector<float> lse;
+  std::uint32_t row = 0; ///< first one, in the batch
   std::uint32_t rows = 0;
   double coverage = 0, output_error = 0;
 };
@@ -50,6 +52,7 @@ void router_state::sample_audit(attend_flow& f) {
     return;
   audit_debt_ -= 1;
   f.audited = true;
+  f.client->buffers.ticket_waits = true; // the client's stream may write over the output next
   if (f.client->buffers.lse != nullptr)
     return;
   auto& own = f.client->own_lse; // with the request, which every kernel that writes it pins
@@ -58,30 +61,62 @@ void router_state::sample_audit(attend_flow& f) {
 }
 
 /// Takes the last rows of the first part: the newest queries have the most to miss.
-std::shared_ptr<router_state::audit_flow> router_state::take_audit(const attend_flow& f) {
-  auto pin = f.client->try_pin();
-  if (!f.audited || !pin)
-    return nullptr;
+result<std::shared_ptr<router_state::audit_flow>>
+router_state::make_audit(const attend_flow& f) {
   const auto& dims = context_->dims;
   const auto& part = f.request.parts.front();
+  const auto& b = f.client->buffers;
   auto a = std::make_shared<audit_flow>();
   a->rows = std::min(part.tokens, audited_rows);
-  const auto row = part.row_begin + part.tokens - a->rows;
-  const auto& b = pin.buffers();
-  a->q = copy_rows(b.q, row, a->rows, dims.query_heads, dims.head_dim);
-  a->out = copy_rows(b.out, row, a->rows, dims.query_heads, dims.head_dim);
+  a->row = part.row_begin + part.tokens - a->rows;
   a->q_type = b.q.type;
   a->out_type = b.out.type;
-  const auto* lse = b.lse + std::size_t{row} * dims.query_heads;
-  a->lse.assign(lse, lse + std::size_t{a->rows} * dims.query_heads);
-  a->full_out.resize(std::size_t{a->rows} * dims.query_heads * dims.head_dim);
-  a->full_lse.resize(a->lse.size());
+  const auto heads = std::size_t{a->rows} * dims.query_heads;
+  auto& scratch = context_->devices[lane_.value % context_->devices.size()].device->scratch();
+  for (auto [block, bytes] : {std::pair{&a->q, dims.head_dim * size_of(a->q_type)},
+                              std::pair{&a->out, dims.head_dim * size_of(a->out_type)},
+                              std::pair{&a->full_out, dims.head_dim * sizeof(float)},
+                              std::pair{&a->full_lse, sizeof(float)}}) {
+    auto made = scratch.allocate(heads * bytes);
+    if (!made)
+      return made.error();
+    *block = std::move(*made);
+  }
   return a;
 }
 
+/// The client hears when its tensors have been copied: it may write over them then.
+void router_state::copy_for_audit(const flow_ptr& f, request_outcome out) {
+  auto made = make_audit(*f);
+  if (!made) // no room: the result is there all the same
+    return end(f->request, std::move(out));
+  auto a = std::move(*made);
+  auto pin = std::make_shared<pikv::request::pin>();
+  auto& kernels = context_->devices[lane_.value % context_->devices.size()].device->kernels();
+  auto task = [a, f, pin, dims = context_->dims, &kernels](gpu::executor& x, error& status) {
+    *pin = f->client->try_pin();
+    if (!*pin) {
+      status = {errc::cancelled, "the request ended before it could be audited"};
+      return;
+    }
+    const auto& b = pin->buffers();
+    copy_rows(b.q, a->row, a->rows, dims, a->q.data(), kernels, x);
+    copy_rows(b.out, a->row, a->rows, dims, a->out.data(), kernels, x);
+  };
+  auto served = std::make_shared<request_outcome>(std::move(out));
+  jobs_.launch(
+      self_, *context_->lanes[lane_.value].stream, "audit copy", std::move(task),
+      [this, f, a, served] {
+        const auto heads = context_->dims.query_heads;
+        const auto* lse = f->client->buffers.lse + std::size_t{a->row} * heads;
+        a->lse.assign(lse, lse + std::size_t{a->rows} * heads); // before the client hears
+        end(f->request, std::move(*served));
+        audit(*f, a);
+      },
+      [this, f, served](const error&) { end(f->request, std::move(*served)); });
+}
+
 void router_state::audit(const attend_flow& f, std::shared_ptr<audit_flow> a) {
-  if (!a)
-    return;
   const auto& dims = context_->dims;
   auto part = f.request.parts.front();
   part.position += part.tokens - a->rows;
@@ -96,9 +131,8 @@ void router_state::audit(const attend_flow& f, std::shared_ptr<audit_flow> a) {
   r->exact = true;
   r->policies = f.policies;
   r->buffers.q = dense(a->q, a->q_type, dims.query_heads, dims.head_dim);
-  r->buffers.out = {reinterpret_cast<std::byte*>(a->full_out.data()), dtype::f32,
-                    std::uint64_t{dims.query_heads} * dims.head_dim, dims.head_dim};
-  r->buffers.lse = a->full_lse.data();
+  r->buffers.out = dense(a->full_out, dtype::f32, dims.query_heads, dims.head_dim);
+  r->buffers.lse = reinterpret_cast<float*>(a->full_lse.data());
   r->buffers.rows = a->rows;
   // The publisher owns the buffers. It runs inside this actor, when the flow ends, unless the
   // request is swept: then nothing is compared.
@@ -118,7 +152,8 @@ void router_state::compare_audit(const std::shared_ptr<audit_flow>& a) {
       self_, *context_->lanes[lane_.value].stream, "audit",
       [a, dims = context_->dims, &kernels](gpu::executor& x, error&) {
         kernels.audit({dims, a->rows, dense(a->out, a->out_type, dims.query_heads, dims.head_dim),
-                       a->lse.data(), a->full_out.data(), a->full_lse.data(), &a->coverage,
+                       a->lse.data(), reinterpret_cast<const float*>(a->full_out.data()),
+                       reinterpret_cast<const float*>(a->full_lse.data()), &a->coverage,
                        &a->output_error},
                       x);
       },

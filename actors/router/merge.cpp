@@ -75,7 +75,7 @@ void router_state::merge(const flow_ptr& f) {
         }
       }
     }
-    if (b.ticket)
+    if (b.ticket && !b.ticket_waits)
       b.ticket->pass(x);
   };
   jobs_.launch(
@@ -134,9 +134,9 @@ void router_state::complete(const flow_ptr& f) {
     probe_->route_width(out.attend.routed_shards, rows);
   }
   report_use(*f); // before the client hears: its next append must not overtake this
-  auto again = take_audit(*f);
+  if (f->audited)
+    return copy_for_audit(f, std::move(out));
   end(f->request, std::move(out));
-  audit(*f, std::move(again));
 }
 
 } // namespace pikv

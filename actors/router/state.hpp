@@ -105,7 +105,8 @@ private:
 
   // audit.cpp
   void sample_audit(attend_flow& f);
-  std::shared_ptr<audit_flow> take_audit(const attend_flow& f);
+  void copy_for_audit(const flow_ptr& f, request_outcome out);
+  result<std::shared_ptr<audit_flow>> make_audit(const attend_flow& f);
   void audit(const attend_flow& f, std::shared_ptr<audit_flow> a);
   void compare_audit(const std::shared_ptr<audit_flow>& a);
 

@@ -185,7 +185,7 @@ error shard_owner_state::attending::run(const request_buffers& b, const cache_co
   if (page_lse)
     args.page_lse = reinterpret_cast<float*>(page_lse.data());
   kernels.attend(args, x);
-  if (work.direct && b.ticket)
+  if (work.direct && b.ticket && !b.ticket_waits)
     b.ticket->pass(x);
   for (const auto& r : rows) {
     if (!choice || !choice->counts_later())

@@ -36,6 +36,7 @@ protected:
     s.devices.backend = "cuda";
     s.cache.stored = dtype::bf16;
     s.selection = choose("mass", {{"share", 0.25}});
+    s.fidelity.audit_share = 0.3; // some calls take the way of those that are audited
     auto rt = runtime::start(s);
     ASSERT_TRUE(rt.ok()) << rt.error().what;
     runtime_.emplace(std::move(*rt));
