@@ -15,7 +15,7 @@
 #include <pikv/actors/runtime.hpp>
 #include <pikv/gpu/cuda/driver.hpp>
 
-#include "gpu/cuda/device_fixture.hpp"
+#include "gpu/cuda/device_array.hpp"
 #include "support/cache_harness.hpp"
 
 namespace pikv::test {
