@@ -31,23 +31,26 @@ constexpr std::size_t pool_bytes = std::size_t{9} << 29; // 4.8 GB
 struct batch_case {
   std::string name;
   std::vector<std::uint32_t> tokens; ///< of each sequence
-  bool selected = false;             ///< reads 2 of 8 shards
+  std::uint32_t one_of = 0; ///< reads one of so many pages by lists; 0: all
   bool check = false;
+  std::uint32_t scopes = 1; ///< lists of a row
 };
 
 std::vector<batch_case> all_cases() {
   std::vector<std::uint32_t> skewed(16, 4096);
   skewed[0] = 65536;
-  return {{"1x4k", {4096}, false, true},
-          {"1x32k", {32768}, false, true},
-          {"8x4k", std::vector<std::uint32_t>(8, 4096), false, true},
+  return {{"1x4k", {4096}, 0, true},
+          {"1x32k", {32768}, 0, true},
+          {"8x4k", std::vector<std::uint32_t>(8, 4096), 0, true},
           {"1x128k", {131072}},
           {"32x4k", std::vector<std::uint32_t>(32, 4096)},
           {"8x32k", std::vector<std::uint32_t>(8, 32768)},
           {"32x16k", std::vector<std::uint32_t>(32, 16384)},
           {"16x7.75k", std::vector<std::uint32_t>(16, 7936)},
           {"64k+15x4k", skewed},
-          {"8x32k 2/8", std::vector<std::uint32_t>(8, 32768), true, true}};
+          {"8x32k 2/8", std::vector<std::uint32_t>(8, 32768), 4, true},
+          {"8x32k 1/16", std::vector<std::uint32_t>(8, 32768), 16, true},
+          {"8x32k heads", std::vector<std::uint32_t>(8, 32768), 16, false, 8}};
 }
 
 struct measurement {
@@ -102,7 +105,7 @@ private:
       sets.push_back(make_rotation(c, order.data() + i * pages, page_bytes));
     if (check_ && c.check)
       check_sample(c, sets[0]);
-    const double bytes = static_cast<double>(pages * page_bytes) / (c.selected ? 4 : 1);
+    const double bytes = static_cast<double>(pages * page_bytes) / std::max(1U, c.one_of);
     const int launches = static_cast<int>(std::max<std::size_t>(count, 8) / count * count);
     const double us = time_launches(
         stream_, launches, [&](int i) { enqueue(sets[static_cast<std::size_t>(i) % count]); });
@@ -147,8 +150,8 @@ private:
     x.sequences = keep<gpu::cuda::attend_sequence>(r, r.sequences);
     x.sequence_count = x.rows = row;
     x.workspace = workspace_.as();
-    if (c.selected)
-      select(r);
+    if (c.one_of > 0)
+      select(r, c);
     return r;
   }
 
@@ -157,24 +160,26 @@ private:
     return r.memory.emplace_back(x).template as<T>();
   }
 
-  /// Pages are spread over 8 shards at random; each row reads two of them.
-  static void select(rotation& r) {
+  /// Each list has its share of the pages, at random.
+  static void select(rotation& r, const batch_case& c) {
     std::mt19937_64 rng(9);
     std::vector<std::uint32_t> offsets{0}, pages, always;
     std::vector<gpu::cuda::attend_row> rows;
     for (const auto& s : r.sequences) {
-      std::vector<std::uint32_t> shuffled(s.settled_count);
-      std::iota(shuffled.begin(), shuffled.end(), 0U);
-      std::shuffle(shuffled.begin(), shuffled.end(), rng);
-      shuffled.resize(s.settled_count / 4);
-      std::sort(shuffled.begin(), shuffled.end());
-      pages.insert(pages.end(), shuffled.begin(), shuffled.end());
-      offsets.push_back(static_cast<std::uint32_t>(pages.size()));
+      for (std::uint32_t list = 0; list < c.scopes; ++list) {
+        std::vector<std::uint32_t> shuffled(s.settled_count);
+        std::iota(shuffled.begin(), shuffled.end(), 0U);
+        std::shuffle(shuffled.begin(), shuffled.end(), rng);
+        shuffled.resize(s.settled_count / c.one_of);
+        std::sort(shuffled.begin(), shuffled.end());
+        pages.insert(pages.end(), shuffled.begin(), shuffled.end());
+        offsets.push_back(static_cast<std::uint32_t>(pages.size()));
+      }
       always.push_back(s.settled_count);
       rows.push_back({s.row_begin, s.row_begin});
     }
     r.launch.selected = true;
-    r.launch.selection = {1, keep(r, offsets), keep(r, pages), keep(r, always), keep(r, rows),
+    r.launch.selection = {c.scopes, keep(r, offsets), keep(r, pages), keep(r, always), keep(r, rows),
                           static_cast<std::uint32_t>(rows.size())};
     selected_pages_ = pages;
   }
@@ -187,9 +192,9 @@ private:
     const std::size_t first = r.views.size() - s.settled_count;
     std::vector<gpu::page_view> views(r.views.begin() + static_cast<std::ptrdiff_t>(first),
                                       r.views.end());
-    if (c.selected) {
+    if (c.one_of > 0) {
       std::vector<gpu::page_view> some;
-      for (std::size_t i = selected_pages_.size() - s.settled_count / 4; i < selected_pages_.size();
+      for (std::size_t i = selected_pages_.size() - s.settled_count / c.one_of; i < selected_pages_.size();
            ++i)
         some.push_back(views[selected_pages_[i]]);
       views = some;
@@ -249,7 +254,7 @@ private:
     for (const measurement& x : results_)
       if (x.stored == form::bf16 && x.shape == m.shape)
         bf16 = x.us;
-    std::printf("%-10s %-5s %9.1f us %7.1f MB %5.2f TB/s  roof %8.1f us  of roof %4.2f"
+    std::printf("%-11s %-5s %9.1f us %7.1f MB %5.2f TB/s  roof %8.1f us  of roof %4.2f"
                 "  over bf16 %4.2f\n",
                 m.shape.c_str(), std::string(to_string(m.stored)).c_str(), m.us, m.bytes / 1e6,
                 m.bytes / m.us / 1e6, m.roof_us, m.roof_us / m.us, bf16 / m.us);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// How late an actor hears that a GPU has done a task. The task is a copy of 16 bytes inside device
-// memory. What is measured is the round trip: from the actor's call that enqueues the task, as the
-// runtime's actors do (actors/jobs.hpp), to the actor's handler of its end. When the GPU ends is
-// not seen from outside, so the round trip is compared with what the same copy takes a thread that
-// only calls CUDA and waits in cudaStreamSynchronize: the difference is what streams, completions
-// and messages add. An empty kernel shows what a launch costs at all.
+// How late an actor hears that a GPU has done a task. The task launches an empty kernel. When the
+// GPU ends is not seen from outside, so two times are compared: from the task's call, in which the
+// kernel is launched, to the actor's handler of the task's end, as the runtime's actors do it
+// (actors/jobs.hpp); and what the same launch takes a thread that calls CUDA and waits in
+// cudaStreamSynchronize. The difference is what the way from the GPU to the actor adds over that
+// wait. The whole round trip, from the call that enqueues the task, is shown too.
 //
 //   gpu_completion_bench [--runs 5000] [--gaps 0,200]
 #include <unistd.h>
@@ -27,8 +27,8 @@
 #include <fmt/format.h>
 
 #include <pikv/actors/jobs.hpp>
+#include <pikv/gpu/cuda/launch_queue.hpp>
 #include <pikv/gpu/device.hpp>
-#include <pikv/gpu/kernels.hpp>
 
 #include "device_memory.hpp"
 #include "empty_kernel.hpp"
@@ -39,7 +39,6 @@ namespace {
 using steady = std::chrono::steady_clock;
 using microseconds = std::chrono::duration<double, std::micro>;
 
-constexpr std::size_t copied_bytes = 16;
 constexpr int warm_ups = 200;
 
 [[noreturn]] void stop(const error& e) {
@@ -48,16 +47,21 @@ constexpr int warm_ups = 200;
   std::_Exit(1); // streams and actors still run
 }
 
-/// The task, and how long its last round trip took.
+/// The task, and how long its last round trip took: from where a call began, or the task itself.
 struct probe_task {
   gpu::stream& stream;
-  const gpu::kernel_table& kernels;
-  std::vector<gpu::copy_item> items;
+  bool from_task = false;
+  steady::time_point called{};    ///< by the stream's thread
   std::atomic<double> took_us{0}; ///< 0: on its way
 
-  void run(gpu::executor& x) const { kernels.copy(items, x); }
+  void run(gpu::executor& x) {
+    called = steady::now();
+    launch_empty(gpu::cuda::queue_of(x).stream());
+    require(cudaGetLastError(), "empty kernel");
+  }
   void ended(steady::time_point begin) {
-    took_us.store(microseconds(steady::now() - begin).count(), std::memory_order_release);
+    took_us.store(microseconds(steady::now() - (from_task ? called : begin)).count(),
+                  std::memory_order_release);
   }
   /// Begins a round trip, and spins until it has ended.
   double trip(const std::function<void()>& begin) {
@@ -84,7 +88,7 @@ probe_actor::behavior_type behaviour(probe_actor::stateful_pointer<probe_state> 
       [=](tick_atom) {
         const auto begin = steady::now();
         self->state.jobs.launch(
-            self, task->stream, "copy", [task](gpu::executor& x, error&) { task->run(x); },
+            self, task->stream, "empty", [task](gpu::executor& x, error&) { task->run(x); },
             [task, begin] { task->ended(begin); }, [](const error& why) { stop(why); });
       },
       [=](const stream_done& x) { self->state.jobs.finish(x); },
@@ -125,10 +129,11 @@ distribution line(const char* what, const distribution& x) {
   return x;
 }
 
-/// A call and cudaStreamSynchronize by one thread, nothing of PiKV.
-double floor_us(cudaStream_t stream, const std::function<void()>& call) {
+/// The launch and cudaStreamSynchronize by one thread, nothing of PiKV.
+double floor_us(cudaStream_t stream) {
   const auto begin = steady::now();
-  call();
+  launch_empty(stream);
+  require(cudaGetLastError(), "empty kernel");
   require(cudaStreamSynchronize(stream), "synchronise");
   return microseconds(steady::now() - begin).count();
 }
@@ -141,41 +146,34 @@ struct bench_state {
 
 void measure_gap(const bench_state& b, int runs, std::chrono::microseconds gap) {
   auto& task = b.task;
-  const auto& item = task.items.front();
   fmt::print("{} us between round trips\n", gap.count());
-  line("empty kernel: launch + cudaStreamSynchronize", measure(runs, gap, [&] {
-         return floor_us(b.plain, [&] {
-           launch_empty(b.plain);
-           require(cudaGetLastError(), "empty kernel");
-         });
-       }));
-  const auto floor =
-      line("the task's copy: cudaMemcpyAsync + cudaStreamSynchronize", measure(runs, gap, [&] {
-             return floor_us(b.plain, [&] {
-               require(cudaMemcpyAsync(item.to, item.from, item.bytes, cudaMemcpyDefault, b.plain),
-                       "copy");
-             });
-           }));
-  const auto to_thread =
-      line("stream.enqueue -> its completion, on a thread of the backend", measure(runs, gap, [&] {
-             return task.trip([&] {
-               const auto begin = steady::now();
-               task.stream.enqueue([&](gpu::executor& x) { task.run(x); },
-                                   [&task, begin](const result<void>& r) {
-                                     if (!r)
-                                       stop(r.error());
-                                     task.ended(begin);
-                                   },
-                                   "copy");
-             });
-           }));
-  const auto to_actor = line("job_list.launch -> the actor's handler", measure(runs, gap, [&] {
-                               return task.trip([&] { caf::anon_send(b.actor, tick_atom_v); });
-                             }));
-  line("completion, less the copy's median floor",
-       {to_thread.p50 - floor.p50, to_thread.p99 - floor.p50});
-  line("actor's handler, less the copy's median floor",
-       {to_actor.p50 - floor.p50, to_actor.p99 - floor.p50});
+  const auto floor = line("launch + cudaStreamSynchronize, one thread",
+                          measure(runs, gap, [&] { return floor_us(b.plain); }));
+  const auto by_thread = [&] {
+    return task.trip([&] {
+      const auto begin = steady::now();
+      task.stream.enqueue([&](gpu::executor& x) { task.run(x); },
+                          [&task, begin](const result<void>& r) {
+                            if (!r)
+                              stop(r.error());
+                            task.ended(begin);
+                          },
+                          "empty");
+    });
+  };
+  const auto by_actor = [&] {
+    return task.trip([&] { caf::anon_send(b.actor, tick_atom_v); });
+  };
+  task.from_task = false;
+  line("whole round trip: enqueue -> completion", measure(runs, gap, by_thread));
+  line("whole round trip: job_list.launch -> the actor's handler", measure(runs, gap, by_actor));
+  task.from_task = true;
+  const auto completion = line("the task's call -> completion", measure(runs, gap, by_thread));
+  const auto handler = line("the task's call -> the actor's handler", measure(runs, gap, by_actor));
+  line("completion, less the floor's median",
+       {completion.p50 - floor.p50, completion.p99 - floor.p50});
+  line("actor's handler, less the floor's median",
+       {handler.p50 - floor.p50, handler.p99 - floor.p50});
 }
 
 int run(int runs, const std::vector<int>& gaps) {
@@ -185,24 +183,15 @@ int run(int runs, const std::vector<int>& gaps) {
   auto device = gpu::make_device("cuda", o);
   if (!device)
     stop(device.error());
-  const device_memory bytes(2 * copied_bytes);
   auto stream = (*device)->make_stream(gpu::stream_role::compute);
   if (!stream)
     stop({errc::io_failed, "the device gives no stream"});
-  probe_task task{
-      *stream,
-      (*device)->kernels(),
-      {{bytes.as(), bytes.as() + copied_bytes, copied_bytes}},
-  };
+  probe_task task{*stream};
   cudaStream_t plain = nullptr;
   require(cudaStreamCreateWithFlags(&plain, cudaStreamNonBlocking), "stream");
   require(cudaDeviceSynchronize(), "set-up");
   fmt::print("{}\n", (*device)->describe());
-  fmt::print(
-      "Round trips of a task that copies {} bytes inside device memory, {} of each kind.\n"
-      "The GPU's own end cannot be seen: what PiKV adds is the round trip less what the same "
-      "copy\ntakes one thread that calls CUDA and waits.\n",
-      copied_bytes, runs);
+  fmt::print("Round trips of a task that launches an empty kernel, {} of each kind.\n", runs);
   fmt::print("  {:66}{:>10}{:>10}\n", "us", "p50", "p99");
   actor_config config;
   caf::actor_system system{config};

@@ -4,17 +4,19 @@
 // engine asks in one of two ways: its thread waits for every layer, or its CUDA stream does and the
 // thread goes on.
 //
-//   gpu_graph_bench [--layers 32 --batch 8 --context 32768 --steps 20]
+//   gpu_graph_bench [--layers 32 --batch 8 --context 32768 --steps 20] [--trace FILE]
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <pikv/actors/runtime.hpp>
+#include <pikv/gpu/trace.hpp>
 
 #include "device_memory.hpp"
 #include "plain_loop.hpp"
@@ -26,6 +28,7 @@ using steady = std::chrono::steady_clock;
 
 struct bench_options {
   std::uint32_t layers = 32, batch = 8, context = 32768, chunk = 2048, steps = 20;
+  std::string trace; ///< timeline of some steps of each way, in the Chrome trace format
 };
 
 [[noreturn]] void stop(const error& e) {
@@ -103,6 +106,18 @@ public:
     }
     std::ranges::nth_element(steps, steps.begin() + options_.steps / 2);
     return steps[options_.steps / 2];
+  }
+
+  /// The timeline of three steps.
+  void trace(const std::string& path) {
+    gpu::trace::start();
+    for (int i = 0; i < 3; ++i, ++position_)
+      ordered_step();
+    gpu::trace::stop();
+    std::ofstream file{path};
+    gpu::trace::write(file);
+    if (!file)
+      stop({errc::io_failed, fmt::format("{} cannot be written", path)});
   }
 
 private:
@@ -200,6 +215,7 @@ int main(int argc, char** argv) {
   app.add_option("--batch", o.batch)->capture_default_str();
   app.add_option("--context", o.context)->capture_default_str();
   app.add_option("--steps", o.steps)->capture_default_str();
+  app.add_option("--trace", o.trace, "file for a timeline of the calls ordered by a stream");
   CLI11_PARSE(app, argc, argv);
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
@@ -225,6 +241,8 @@ int main(int argc, char** argv) {
       const double us = x.layer_us(ordered);
       if (w.selection == std::string_view{"all"} && ordered)
         all = us;
+      if (ordered && !o.trace.empty())
+        x.trace(o.trace + "." + w.selection + w.heads + ".json");
       fmt::print("{:36}{:14.1f}{:12.3f}{:12.2f}\n",
                  fmt::format("{}, {}", w.name, ordered ? "stream" : "thread"), us, us / plain,
                  all > 0 ? all / us : 0.0);

@@ -34,6 +34,9 @@ result<std::shared_ptr<launch_queue>> launch_queue::make(int gpu, stream_role ro
   PIKV_CUDA_TRY(cudaSetDevice(gpu));
   PIKV_CUDA_TRY(
       cudaStreamCreateWithPriority(&x->stream_, cudaStreamNonBlocking, priority_of(role)));
+  PIKV_CUDA_TRY(
+      cudaStreamCreateWithPriority(&x->side_, cudaStreamNonBlocking, priority_of(role)));
+  PIKV_CUDA_TRY(cudaEventCreateWithFlags(&x->uploaded_, cudaEventDisableTiming));
   PIKV_CUDA_TRY(cudaHostAlloc(reinterpret_cast<void**>(&x->ended_), sizeof *x->ended_,
                               cudaHostAllocMapped));
   *x->ended_ = 0;
@@ -56,6 +59,10 @@ launch_queue::~launch_queue() {
     cudaStreamSynchronize(stream_);
     cudaStreamDestroy(stream_);
   }
+  if (side_ != nullptr)
+    cudaStreamDestroy(side_); // its copies ended before kernels of the other stream began
+  if (uploaded_ != nullptr)
+    cudaEventDestroy(uploaded_);
   cudaFreeHost(ended_);
   cudaFree(workspace_);
 }
@@ -94,10 +101,20 @@ const std::byte* launch_queue::put(std::span<const std::byte> x) {
 }
 
 result<void> launch_queue::flush() {
-  for (auto& ring : uploads_)
-    if (auto r = ring.copy_new(stream_); !r)
+  // Pieces belong to no earlier task that still runs, so nothing orders their copies.
+  const bool beside = number_ > 0 && !ended(number_);
+  bool any = false;
+  for (auto& ring : uploads_) {
+    if (!ring.has_new())
+      continue;
+    any = true;
+    if (auto r = ring.copy_new(beside ? side_ : stream_); !r)
       return r;
-  return {};
+  }
+  if (!beside || !any)
+    return {};
+  PIKV_CUDA_TRY(cudaEventRecord(uploaded_, side_));
+  return check(cudaStreamWaitEvent(stream_, uploaded_, 0), "cudaStreamWaitEvent");
 }
 
 result<const std::byte*> launch_queue::fetch(const std::byte* device, std::size_t bytes) {

@@ -20,6 +20,7 @@
 #include <pikv/gpu/device.hpp>
 #include <pikv/gpu/host/worker_pool.hpp>
 
+struct CUevent_st;
 struct CUstream_st;
 
 namespace pikv::gpu::cuda {
@@ -49,7 +50,8 @@ public:
   staged_piece stage(std::size_t bytes) { return piece(uploads_, bytes); }
   /// Device memory that a kernel may write, to the task's end.
   std::byte* reserve(std::size_t bytes) { return piece(results_, bytes).device; }
-  /// Enqueues the copies of what was uploaded.
+  /// Enqueues the copies of what was uploaded. While the GPU is at an earlier task they go beside it,
+  /// so that a kernel that comes next does not wait for them.
   result<void> flush();
   /// Waits, then gives the host's copy of `bytes` at `device`, which `reserve` returned.
   result<const std::byte*> fetch(const std::byte* device, std::size_t bytes);
@@ -93,6 +95,8 @@ private:
 
   const int gpu_;
   CUstream_st* stream_ = nullptr;
+  CUstream_st* side_ = nullptr; ///< of uploads that go beside an earlier task
+  CUevent_st* uploaded_ = nullptr;
   // The last ring serves; smaller ones before it stay for what was taken from them.
   std::vector<staging_ring> uploads_, results_;
   std::byte* workspace_ = nullptr;

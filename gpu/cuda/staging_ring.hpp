@@ -42,6 +42,7 @@ public:
   /// The task whose pieces come back next; none: the running task has all there is.
   std::optional<std::uint64_t> oldest() const noexcept;
 
+  bool has_new() const noexcept { return copied_ < head_; }
   /// Enqueues copies to the device of what was taken since the last call.
   result<void> copy_new(CUstream_st* stream);
 
