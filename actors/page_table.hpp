@@ -23,6 +23,12 @@ struct page_memory {
   std::uint32_t page = 0; ///< index within (sequence, layer)
 };
 
+/// Tokens in all pages of a table.
+struct page_tokens {
+  std::uint64_t kept = 0;
+  std::uint64_t evicted = 0;
+};
+
 struct page_table {
   std::vector<gpu::page_view> views;
   std::vector<page_memory> memory; ///< one per view
@@ -32,12 +38,31 @@ struct page_table {
 
   page_table() = default;
   page_table(const page_table& x)
-      : views(x.views), memory(x.memory), mirror(x.mirror), edition(x.edition) {}
+      : views(x.views), memory(x.memory), mirror(x.mirror), edition(x.edition), tokens_(x.tokens_),
+        counted_(x.counted_), counted_edition_(x.counted_edition_) {}
+
+  /// Counted when the table is leased.
+  const page_tokens& tokens() const noexcept { return tokens_; }
 
   std::uint64_t bytes() const noexcept {
     return sizeof *this + views.capacity() * sizeof(gpu::page_view)
            + memory.capacity() * sizeof(page_memory) + (mirror ? mirror->bytes() : 0);
   }
+
+private:
+  friend class leased_table;
+  void count() noexcept {
+    if (std::exchange(counted_edition_, edition) != edition) {
+      tokens_ = {};
+      counted_ = 0;
+    }
+    for (; counted_ < views.size(); ++counted_)
+      (views[counted_].data != nullptr ? tokens_.kept : tokens_.evicted) += views[counted_].tokens;
+  }
+
+  page_tokens tokens_;
+  std::size_t counted_ = 0; ///< views of that edition
+  std::uint64_t counted_edition_ = 0;
 };
 
 /// Keeps a table unchanged while it lives. Any thread may drop it.
@@ -73,7 +98,10 @@ class leased_table {
 public:
   leased_table() : table_(std::make_shared<page_table>()) {}
 
-  table_lease lease() const { return table_lease{table_}; }
+  table_lease lease() const {
+    table_->count(); // changes nothing where somebody leases it already
+    return table_lease{table_};
+  }
   const page_table& read() const noexcept { return *table_; }
 
   /// The table to change in any way: the same one, or a copy when a kernel still reads it.

@@ -83,15 +83,15 @@ void router_state::merge(const flow_ptr& f) {
       [this, f](const error& e) { fail(f, e); });
 }
 
-void router_state::report_use(const attend_flow& f) {
+void router_state::report_use(attend_flow& f) {
   const auto& scheduling = *f.policies->scheduling;
   if (!scheduling.needs_mass() && !(scheduling.needs_reads() && (f.surveyed || f.chooses)))
     return;
-  const auto& uses = f.mass ? f.uses : f.chooses ? f.owners.front().done.uses : f.out->uses;
+  auto& uses = f.mass ? f.uses : f.chooses ? f.owners.front().done.uses : f.out->uses;
   for (std::size_t i = 0; i < uses.size(); ++i)
     caf::anon_send(context_->scheduler.get(0).handle,
                    attended_event{f.request.layer, f.request.parts[i].sequence,
-                                  f.request.parts[i].tokens, uses[i]});
+                                  f.request.parts[i].tokens, std::move(uses[i])});
 }
 
 void router_state::complete(const flow_ptr& f) {

@@ -101,7 +101,7 @@ private:
   void fail(const flow_ptr& f, const error& e);
   void give_up_attend(const flow_ptr& f);
   void release(const attend_flow& f);
-  void report_use(const attend_flow& f);
+  void report_use(attend_flow& f);
 
   // audit.cpp
   void sample_audit(attend_flow& f);

@@ -11,7 +11,8 @@ void page_ledger::settled(const settled_event& e, std::uint32_t sinks) {
   if (e.entries > 0)
     layer.last_position = static_cast<std::uint32_t>(e.entries - 1);
   for (const auto& o : e.pages) {
-    entry x;
+    paged_entry x;
+    x.page = o.page;
     x.record.first_position = sinks + o.page * page_tokens_;
     x.record.tokens = page_tokens_;
     x.record.settled_at = tick_;
@@ -19,7 +20,11 @@ void page_ledger::settled(const settled_event& e, std::uint32_t sinks) {
     x.rows_at_settle = layer.rows;
     x.device = o.device;
     x.stored = o.stored;
-    layer.pages.insert_or_assign(o.page, x);
+    auto at = std::ranges::lower_bound(layer.pages, o.page, {}, &paged_entry::page);
+    if (at != layer.pages.end() && at->page == o.page)
+      *at = x;
+    else
+      layer.pages.insert(at, x); // at the end, but for pages that settle out of order
   }
 }
 
@@ -36,7 +41,7 @@ void page_ledger::pin(sequence_id x, bool pinned) { sequences_[x].pinned = pinne
 void page_ledger::forget_device(device_id device) {
   for (auto& [id, s] : sequences_)
     for (auto& [index, layer] : s.layers)
-      std::erase_if(layer.pages, [device](const auto& p) { return p.second.device == device; });
+      std::erase_if(layer.pages, [device](const auto& x) { return x.device == device; });
 }
 
 std::uint64_t page_ledger::kept_tokens(sequence_id sequence, std::uint32_t layer) const {
@@ -51,14 +56,14 @@ void page_ledger::collect(sequence_id id, std::uint32_t layer, const layer_ledge
                           const policies::scheduling_policy& policy,
                           std::vector<candidate>& out) const {
   const policies::schedule_context context{tick_, l.last_position};
-  for (const auto& [page, x] : l.pages) {
+  for (const auto& x : l.pages) {
     auto record = x.record;
     record.queries = l.rows - x.rows_at_settle;
     const bool fresh = policy.needs_mass() && record.queries == 0;
     out.push_back({fresh,
                    policy.utility(record, context),
                    record.first_position,
-                   {id, layer, page, x.device, x.stored}});
+                   {id, layer, x.page, x.device, x.stored}});
   }
 }
 
@@ -69,10 +74,18 @@ std::vector<victim> page_ledger::take(std::vector<candidate> list, std::size_t c
   };
   std::ranges::partial_sort(list, list.begin() + static_cast<std::ptrdiff_t>(count), {}, key);
   std::vector<victim> victims;
+  std::map<std::pair<sequence_id, std::uint32_t>, std::vector<std::uint32_t>> by_layer;
   for (std::size_t i = 0; i < count; ++i) {
     const auto& v = list[i].page;
-    sequences_[v.sequence].layers[v.layer].pages.erase(v.page);
+    by_layer[{v.sequence, v.layer}].push_back(v.page);
     victims.push_back(v);
+  }
+  for (auto& [where, gone] : by_layer) {
+    std::ranges::sort(gone);
+    std::erase_if(sequences_[where.first].layers[where.second].pages,
+                  [&gone = gone](const paged_entry& x) {
+                    return std::ranges::binary_search(gone, x.page);
+                  });
   }
   return victims;
 }

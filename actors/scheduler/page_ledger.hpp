@@ -3,6 +3,7 @@
 /// What the scheduler remembers of settled pages, and whom it would let go first. Plain data.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <unordered_map>
@@ -58,8 +59,12 @@ private:
     device_id device{};
     form stored = form::f16;
   };
+  /// In ascending order of the page: an attend over thousands of pages is one walk.
+  struct paged_entry : entry {
+    std::uint32_t page = 0;
+  };
   struct layer_ledger {
-    std::map<std::uint32_t, entry> pages;
+    std::vector<paged_entry> pages;
     std::uint64_t rows = 0; ///< query rows of all attends
     std::uint32_t last_position = 0;
   };
@@ -91,11 +96,18 @@ void page_ledger::attended(const attended_event& e, Reused&& reused) {
     return;
   auto& layer = it->second.layers[e.layer];
   layer.rows += e.rows;
-  for (const auto& use : e.pages) {
-    auto page = layer.pages.find(use.page);
-    if (page == layer.pages.end() || use.reads == 0)
+  auto page = layer.pages.begin();
+  for (const auto& use : e.pages) { // ascending as a rule: the next is near
+    if (page == layer.pages.end() || use.page < page->page)
+      page = layer.pages.begin();
+    for (int steps = 0; page != layer.pages.end() && page->page < use.page; ++page)
+      if (++steps == 32) {
+        page = std::ranges::lower_bound(page, layer.pages.end(), use.page, {}, &paged_entry::page);
+        break;
+      }
+    if (page == layer.pages.end() || page->page != use.page || use.reads == 0)
       continue;
-    auto& r = page->second.record;
+    auto& r = page->record;
     reused(tick_ - r.last_read_at);
     r.last_read_at = tick_;
     ++r.reads;

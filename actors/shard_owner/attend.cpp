@@ -168,7 +168,7 @@ error shard_owner_state::attending::run(const request_buffers& b, const cache_co
                         b.out, b.lse,         nullptr, offsets};
   bare.make(dims, kernels, x);
   if (choice) {
-    if (auto r = choice->run(b, rows, chosen, x); !r)
+    if (auto r = choice->run(b, rows, settled, chosen, x); !r)
       return r.error();
     args.selection = &chosen;
   } else if (selection) {
@@ -187,11 +187,12 @@ error shard_owner_state::attending::run(const request_buffers& b, const cache_co
   kernels.attend(args, x);
   if (work.direct && b.ticket && !b.ticket_waits)
     b.ticket->pass(x);
-  for (const auto& r : rows) {
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto& tokens = settled[i].get()->tokens();
     if (!choice || !choice->counts_later())
-      reply.read += count_read(r, args.selection, dims.kv_heads);
+      reply.read += count_read(rows[i], tokens, args.selection, dims.kv_heads);
     if (args.selection == nullptr)
-      reply.evicted += count_evicted(r, dims.kv_heads);
+      reply.evicted += count_evicted(rows[i], tokens, dims.kv_heads);
   }
   return {};
 }

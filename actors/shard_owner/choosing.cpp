@@ -117,13 +117,14 @@ result<void> choosing::prepare_host(const std::vector<table_lease>& settled) {
 
 result<void> choosing::run(const request_buffers& buffers,
                            std::span<const gpu::sequence_rows> rows,
+                           const std::vector<table_lease>& settled,
                            gpu::page_selection& selection, gpu::executor& x) {
   if (!on_device())
     return choose_on_host(buffers, rows, selection, x);
   choose_on_device(buffers, rows, selection, x);
-  for (const auto& r : rows)
-    for (std::uint32_t i = 0; i < r.row_count; ++i)
-      rows_.push_back(count_row(r, i, in_.geometry));
+  for (std::size_t s = 0; s < rows.size(); ++s)
+    for (std::uint32_t i = 0; i < rows[s].row_count; ++i)
+      rows_.push_back(count_row(rows[s], settled[s].get()->tokens(), i, in_.geometry));
   return {};
 }
 

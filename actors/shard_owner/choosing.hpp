@@ -32,7 +32,8 @@ public:
   /// Chooses for `rows` and counts what that leaves out. On the stream's thread, `selection` is for
   /// kernels of the same task.
   result<void> run(const request_buffers& buffers, std::span<const gpu::sequence_rows> rows,
-                   gpu::page_selection& selection, gpu::executor& x);
+                   const std::vector<table_lease>& settled, gpu::page_selection& selection,
+                   gpu::executor& x);
 
   /// True where `account` says what was read; else it can be counted from the lists at once.
   bool counts_later() const noexcept { return on_device(); }

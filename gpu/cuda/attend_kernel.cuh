@@ -14,11 +14,11 @@ __device__ inline void init_barriers(attend_shared& shared, std::uint32_t arriva
   static_assert(attend_tune.ring_slots <= 32 && attend_tune.segments <= 32);
   if (threadIdx.x < attend_tune.ring_slots) {
     barrier_init(&shared.full[threadIdx.x], arrivals);
-    barrier_init(&shared.empty[threadIdx.x], 1);
+    barrier_init(&shared.empty[threadIdx.x], 32);
   }
   if (threadIdx.x < attend_tune.segments) {
     barrier_init(&shared.segment_full[threadIdx.x], 1);
-    barrier_init(&shared.segment_empty[threadIdx.x], consumers);
+    barrier_init(&shared.segment_empty[threadIdx.x], 32 * consumers);
   }
 #if __CUDA_ARCH__ >= 900
   if (threadIdx.x < 32) // by those that initialised only: every warp's fence takes its turn
@@ -26,7 +26,8 @@ __device__ inline void init_barriers(attend_shared& shared, std::uint32_t arriva
 #endif
 }
 
-/// A consumer warp's life: segment after segment, and in turn with the others a tile of each.
+/// A consumer warp's life: segment after segment, and in turn with the others a tile of each. Every
+/// lane says for itself that it has read, for lanes of a warp need not run together.
 template <int HeadDim, int PageTokens, int ColumnTiles>
 __device__ __forceinline__ void consume(const attend_kernel_args& args, attend_shared& shared,
                                         std::uint16_t* queries, float* warps) {
@@ -47,15 +48,12 @@ __device__ __forceinline__ void consume(const attend_kernel_args& args, attend_s
       const std::uint32_t slot = next % attend_tune.ring_slots;
       barrier_wait(&shared.full[slot], next / attend_tune.ring_slots % 2);
       consumer.add(shared.tiles[slot]);
-      __syncwarp();
-      if (threadIdx.x % 32 == 0)
-        barrier_arrive(&shared.empty[slot]);
+      barrier_arrive(&shared.empty[slot]);
     }
     if (args.launch.page_lse != nullptr && warp == 0 && s.first_tile + s.tiles == s.run_tiles)
       clear_page_lse(args, s, s.unread_from, s.settled_count);
     merger.finish(s, consumer.acc);
-    if (threadIdx.x % 32 == 0)
-      barrier_arrive(&shared.segment_empty[at]);
+    barrier_arrive(&shared.segment_empty[at]);
     done = end;
   }
 }

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <map>
+#include <random>
+
 #include <gtest/gtest.h>
 
 #include <pikv/actors/scheduler/page_ledger.hpp>
@@ -145,6 +149,46 @@ TEST(page_ledger, what_was_closed_is_gone) {
   x.close({1});
   x.close_if([](sequence_id s) { return s.value == 2; });
   EXPECT_TRUE(x.take_lowest(device_id{0}, 5, policy).empty());
+}
+
+/// Against a plain count of the reads, whatever the order in which pages settle and are named.
+TEST(page_ledger, counts_reads_of_any_pages_in_any_order) {
+  std::mt19937 rng(3);
+  for (int round = 0; round < 30; ++round) {
+    page_ledger x{8};
+    std::map<std::uint32_t, std::uint32_t> reads;
+    for (int event = 0; event < 60; ++event) {
+      if (rng() % 3 == 0) {
+        for (int i = 0; i < 5; ++i)
+          if (const auto page = rng() % 400; reads.emplace(page, 0).second)
+            x.settled(pages_of({1}, {static_cast<std::uint32_t>(page)}), sinks);
+        continue;
+      }
+      std::vector<page_use> uses;
+      for (std::uint32_t page = 0; page < 400; ++page)
+        if (rng() % 20 == 0)
+          uses.push_back({page, static_cast<std::uint32_t>(rng() % 2), 0});
+      if (rng() % 4 == 0)
+        std::ranges::shuffle(uses, rng);
+      for (const auto& use : uses)
+        if (auto it = reads.find(use.page); it != reads.end())
+          it->second += use.reads > 0 ? 1 : 0;
+      x.attended(reads_of({1}, uses), ignore_reuse);
+    }
+    EXPECT_EQ(x.kept_tokens({1}, 0), reads.size() * 8);
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> order; // (reads, page), ascending
+    for (const auto& [page, n] : reads)
+      order.emplace_back(n, page);
+    std::ranges::sort(order);
+    const auto half = order.size() / 2;
+    page_list want;
+    for (const auto& [n, page] : order)
+      want.push_back(page);
+    auto got = pages(x.take_lowest(sequence_id{1}, 0, half, policy));
+    EXPECT_EQ(got, page_list(want.begin(), want.begin() + static_cast<std::ptrdiff_t>(half)));
+    got = pages(x.take_lowest(sequence_id{1}, 0, want.size(), policy));
+    EXPECT_EQ(got, page_list(want.begin() + static_cast<std::ptrdiff_t>(half), want.end()));
+  }
 }
 
 } // namespace
