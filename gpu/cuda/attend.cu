@@ -6,6 +6,7 @@
 #include <string>
 
 #include <pikv/gpu/cuda/attend_kernel.cuh>
+#include <pikv/gpu/cuda/shared_memory.hpp>
 
 namespace pikv::gpu::cuda {
 namespace {
@@ -99,9 +100,10 @@ result<void> attend_prepare(const cache_dims& dims) {
   if (!limits)
     return limits.error();
   for (const std::uint32_t column_tiles : {1U, 2U})
-    PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel_of(dims, column_tiles),
-                                       cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                       limits->shared_bytes));
+    if (auto r = allow_shared_memory(reinterpret_cast<const void*>(kernel_of(dims, column_tiles)),
+                                     static_cast<std::size_t>(limits->shared_bytes));
+        !r)
+      return r;
   return {};
 }
 
