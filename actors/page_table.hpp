@@ -23,10 +23,11 @@ struct page_memory {
   std::uint32_t page = 0; ///< index within (sequence, layer)
 };
 
-/// Tokens in all pages of a table.
+/// Tokens in all pages of a table, and what all that are kept have.
 struct page_tokens {
   std::uint64_t kept = 0;
   std::uint64_t evicted = 0;
+  std::uint8_t summary_parts = 0xFF; ///< gpu::summary_part bits
 };
 
 struct page_table {
@@ -56,8 +57,12 @@ private:
       tokens_ = {};
       counted_ = 0;
     }
-    for (; counted_ < views.size(); ++counted_)
-      (views[counted_].data != nullptr ? tokens_.kept : tokens_.evicted) += views[counted_].tokens;
+    for (; counted_ < views.size(); ++counted_) {
+      const auto& v = views[counted_];
+      (v.data != nullptr ? tokens_.kept : tokens_.evicted) += v.tokens;
+      if (v.data != nullptr)
+        tokens_.summary_parts &= v.summary_parts;
+    }
   }
 
   page_tokens tokens_;

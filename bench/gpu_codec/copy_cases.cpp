@@ -84,42 +84,16 @@ void copy_in_one_call(const std::vector<gpu::copy_item>& items, cudaStream_t str
 #endif
 }
 
-/// A second stream that works beside another between fork and join.
-class side_stream {
-public:
-  side_stream() {
-    must(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
-    must(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "event");
-  }
-  side_stream(const side_stream&) = delete;
-  side_stream& operator=(const side_stream&) = delete;
-  ~side_stream() {
-    cudaEventDestroy(event_);
-    cudaStreamDestroy(stream_);
-  }
-  cudaStream_t fork(cudaStream_t from) {
-    must(cudaEventRecord(event_, from), "record");
-    must(cudaStreamWaitEvent(stream_, event_), "wait");
-    return stream_;
-  }
-  void join(cudaStream_t into) {
-    must(cudaEventRecord(event_, stream_), "record");
-    must(cudaStreamWaitEvent(into, event_), "wait");
-  }
-
-private:
-  cudaStream_t stream_ = nullptr;
-  cudaEvent_t event_ = nullptr;
-};
-
-/// One call on each of two streams, which may be served by two copy engines.
-void copy_in_two_calls(const std::vector<gpu::copy_item>& items, cudaStream_t stream,
-                       side_stream& side) {
-  const auto middle = items.begin() + static_cast<std::ptrdiff_t>(items.size() / 2);
-  const auto second = side.fork(stream);
-  copy_in_one_call({items.begin(), middle}, stream);
-  copy_in_one_call({middle, items.end()}, second);
-  side.join(stream);
+/// One call on each of several streams, so that copies begin while others run.
+void copy_over_streams(const std::vector<gpu::copy_item>& items, gpu::cuda::launch_queue& q,
+                       std::size_t streams) {
+  must(q.spread(streams, [&](std::size_t i, CUstream_st* stream) {
+    const auto at = [&](std::size_t k) {
+      return items.begin() + static_cast<std::ptrdiff_t>(items.size() * k / streams);
+    };
+    copy_in_one_call({at(i), at(i + 1)}, stream);
+    return result<void>{};
+  }));
 }
 
 /// All ways to copy these items, beside `one_us` of one copy of as many bytes.
@@ -131,8 +105,9 @@ void bench_ways(gpu::cuda::launch_queue& q, const std::string& direction,
     report({way, shape, us, static_cast<double>(total_bytes / 2), one_us});
   };
   add("copy, batch call", time_us(stream, [&] { copy_in_one_call(items, stream); }));
-  side_stream side;
-  add("copy, batch, 2 streams", time_us(stream, [&] { copy_in_two_calls(items, stream, side); }));
+  for (const std::size_t streams : {2U, 4U, 8U})
+    add(fmt::format("copy, batch, {} streams", streams),
+        time_us(stream, [&] { copy_over_streams(items, q, streams); }));
   const auto pieces = gpu::cuda::copy_pieces(items);
   const device_bytes on_device{std::span<const gpu::copy_item>(pieces)};
   for (const std::uint32_t blocks : {16U, 32U, 64U})

@@ -2,7 +2,9 @@
 /// \file
 /// Many small copies by one kernel. A copy engine takes a microsecond or two to begin each copy,
 /// which is as long as 64 KiB take on the bus; a kernel that reaches the host's memory has always
-/// more loads on their way than the bus holds.
+/// more loads on their way than the bus holds. But it takes multiprocessors from attention, which
+/// copy engines do not: larger items go to those, over several streams, so that one copy begins while
+/// others run.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +29,9 @@ struct copy_tuning {
   /// What one launch copies, 76 us on the bus. An attention needs every multiprocessor to itself,
   /// so that it is late by this long where a copy is under way; then it goes first.
   std::size_t launch_bytes = 4096 * 1024;
-  std::size_t engine_bytes = 512 * 1024; ///< items from this size on go to the copy engine
+  std::size_t engine_bytes = 64 * 1024;       ///< items over the bus from this size on: by engines
+  std::size_t near_engine_bytes = 512 * 1024; ///< the same between addresses in device memory
+  int engine_streams = 4;
 };
 inline constexpr copy_tuning small_copies{};
 

@@ -20,8 +20,8 @@ result<void> launch_chained(void (*kernel)(Args), const char* name, dim3 grid, u
   PIKV_CUDA_TRY(cudaGetDevice(&device));
   PIKV_CUDA_TRY(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
   // As for the scores: multiprocessors that are set up otherwise would have to be idle first.
-  PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                     cudaSharedmemCarveoutMaxShared));
+  if (auto r = prefer_shared_memory(reinterpret_cast<const void*>(kernel)); !r)
+    return r;
   if (auto r = allow_shared_memory(reinterpret_cast<const void*>(kernel), shared); !r)
     return r;
   cudaLaunchAttribute early{};

@@ -63,6 +63,10 @@ launch_queue::~launch_queue() {
     cudaStreamDestroy(side_); // its copies ended before kernels of the other stream began
   if (uploaded_ != nullptr)
     cudaEventDestroy(uploaded_);
+  for (const auto& x : helpers_) { // the stream came behind them
+    cudaStreamDestroy(x.stream);
+    cudaEventDestroy(x.event);
+  }
   cudaFreeHost(ended_);
   cudaFree(workspace_);
 }
@@ -132,6 +136,32 @@ result<const std::byte*> launch_queue::fetch(const std::byte* device, std::size_
 
 result<void> launch_queue::wait() {
   return check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+}
+
+result<void> launch_queue::spread(
+    std::size_t n, const std::function<result<void>(std::size_t, CUstream_st*)>& f) {
+  while (helpers_.size() + 1 < n) {
+    helper x;
+    PIKV_CUDA_TRY(cudaStreamCreateWithFlags(&x.stream, cudaStreamNonBlocking));
+    if (const auto code = cudaEventCreateWithFlags(&x.event, cudaEventDisableTiming);
+        code != cudaSuccess) {
+      cudaStreamDestroy(x.stream);
+      return cuda_error(code, "cudaEventCreateWithFlags");
+    }
+    helpers_.push_back(x);
+  }
+  if (n > 1)
+    PIKV_CUDA_TRY(cudaEventRecord(uploaded_, stream_)); // any event: it is waited for at once
+  for (std::size_t i = 0; i + 1 < n; ++i)
+    PIKV_CUDA_TRY(cudaStreamWaitEvent(helpers_[i].stream, uploaded_, 0));
+  result<void> outcome;
+  for (std::size_t i = 0; i < n && outcome; ++i)
+    outcome = f(i, i == 0 ? stream_ : helpers_[i - 1].stream);
+  for (std::size_t i = 0; i + 1 < n; ++i) { // also after a failure: the rest has begun
+    PIKV_CUDA_TRY(cudaEventRecord(helpers_[i].event, helpers_[i].stream));
+    PIKV_CUDA_TRY(cudaStreamWaitEvent(stream_, helpers_[i].event, 0));
+  }
+  return outcome;
 }
 
 result<std::byte*> launch_queue::attend_workspace() {

@@ -61,6 +61,11 @@ public:
   void keep(block x) { left_.kept.push_back(std::move(x)); }
   void when_done(std::function<void()> f) override { left_.after.push_back(std::move(f)); }
 
+  /// Spreads work over `n` streams, this queue's among them: `f(i, stream)` enqueues part i. All parts
+  /// begin behind what was enqueued so far, and what comes later begins behind them all.
+  result<void> spread(std::size_t n,
+                      const std::function<result<void>(std::size_t, CUstream_st*)>& f);
+
   /// Zeroed memory that attention keeps between its launches.
   result<std::byte*> attend_workspace();
 
@@ -99,6 +104,11 @@ private:
   CUevent_st* uploaded_ = nullptr;
   // The last ring serves; smaller ones before it stay for what was taken from them.
   std::vector<staging_ring> uploads_, results_;
+  struct helper {
+    CUstream_st* stream = nullptr;
+    CUevent_st* event = nullptr;
+  };
+  std::vector<helper> helpers_; ///< of `spread`, made when first needed
   std::byte* workspace_ = nullptr;
   std::uint32_t* ended_ = nullptr; ///< mapped; the number of the last task that ended, modulo 2^32
   std::uint64_t number_ = 0;       ///< of the last task that was closed

@@ -159,8 +159,8 @@ result<void> score(const score_launch& x, CUstream_st* stream) {
   auto* const kernel = x.dims.head_dim <= 128 ? score_kernel<1> : score_kernel<2>;
   if (auto r = allow_shared_memory(reinterpret_cast<const void*>(kernel), shared); !r)
     return r;
-  PIKV_CUDA_TRY(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                     cudaSharedmemCarveoutMaxShared));
+  if (auto r = prefer_shared_memory(reinterpret_cast<const void*>(kernel)); !r)
+    return r;
   kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles, warp_bytes);
   return check_launch("score");
 }

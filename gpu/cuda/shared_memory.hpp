@@ -55,4 +55,14 @@ inline result<void> allow_shared_memory(const void* kernel, std::size_t bytes) {
   });
 }
 
+/// Call before a launch of a kernel that may run beside others with much shared memory: a
+/// multiprocessor that is set up otherwise has to be idle first.
+inline result<void> prefer_shared_memory(const void* kernel) {
+  return once_per_gpu(kernel, [kernel](int) {
+    return check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                      cudaSharedmemCarveoutMaxShared),
+                 "cudaFuncSetAttribute");
+  });
+}
+
 } // namespace pikv::gpu::cuda

@@ -57,6 +57,25 @@ copy_launch launch_for(const copy_item& x) {
   return way;
 }
 
+/// Items below this size go by the kernel.
+std::size_t kernel_bytes(const copy_launch& x) {
+  if (x.blocks == 0)
+    return 0;
+  return x.blocks == static_cast<std::uint32_t>(small_copies.bus_blocks)
+             ? small_copies.engine_bytes
+             : small_copies.near_engine_bytes;
+}
+
+/// Copies begin on one stream while those of others run; a few are not worth the way there.
+result<void> copy_by_engines(std::span<const copy_item> items, launch_queue& q) {
+  const auto streams = std::min<std::size_t>(static_cast<std::size_t>(small_copies.engine_streams),
+                                             items.size() / 4 + 1);
+  return q.spread(streams, [&](std::size_t i, CUstream_st* stream) {
+    const auto begin = items.size() * i / streams, end = items.size() * (i + 1) / streams;
+    return copy_by_engine(items.subspan(begin, end - begin), stream);
+  });
+}
+
 void add_pieces(copy_launch& launch, launch_queue& q, std::span<const copy_item> items) {
   const auto pieces = copy_pieces(items);
   launch.pieces = q.upload(std::span<const copy_item>{pieces});
@@ -138,21 +157,22 @@ void decode(const decode_args& a, executor& x) noexcept {
 
 void copy(std::span<const copy_item> items, executor& x) noexcept {
   guarded(x, [&](launch_queue& q) -> result<void> {
+    const auto first = std::ranges::find_if(items, [](const copy_item& i) { return i.bytes > 0; });
+    if (first == items.end())
+      return {};
+    // Asking of every item where it lies would take longer than to copy it.
+    auto launch = launch_for(*first);
     std::vector<copy_item> small, large;
     for (const auto& i : items)
       if (i.bytes > 0)
-        (i.bytes < small_copies.engine_bytes ? small : large).push_back(i);
-    // Asking of every item where it lies would take longer than to copy it.
-    auto launch = small.empty() ? copy_launch{} : launch_for(small.front());
-    if (launch.blocks == 0)
-      large.insert(large.end(), small.begin(), small.end());
-    else
+        (i.bytes < kernel_bytes(launch) ? small : large).push_back(i);
+    if (!small.empty())
       add_pieces(launch, q, small);
     if (auto r = q.flush(); !r)
       return r;
-    if (auto r = cuda::copy(launch, q.stream()); !r)
+    if (auto r = small.empty() ? result<void>{} : cuda::copy(launch, q.stream()); !r)
       return r;
-    return copy_by_engine(large, q.stream());
+    return copy_by_engines(large, q);
   });
 }
 

@@ -5,6 +5,7 @@
 // kernels loaded at once and with kernels loaded lazily. Needs a GPU.
 #include <unistd.h>
 
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <random>
@@ -54,6 +55,8 @@ protected:
     rows_ = device_array<float>(host_rows_);
     q_ = device_array<float>(q_elements());
     out_ = device_array<float>(q_elements());
+    expect_cuda(cudaHostAlloc(reinterpret_cast<void**>(&pinned_), (q_elements() + 1) * 4,
+                              cudaHostAllocDefault));
     slow_ = device_array<std::byte>(std::size_t{1} << 30);
     warm_up();
     for (std::uint32_t i = 0; i < batch; ++i)
@@ -112,6 +115,7 @@ protected:
   device_array<float> rows_, q_, out_;
   device_array<std::byte> slow_;
   cudaStream_t engine_ = nullptr;
+  float* pinned_ = nullptr;
 };
 
 /// The first kernels of every kind are launched while the engine's stream waits.
@@ -125,12 +129,14 @@ TEST_F(cuda_ordered, a_stream_reads_what_a_waiting_thread_reads) {
     write_q_late(*q);
     auto done = kv_->attend(0, parts(prompt - 1, 1), query(), output(), behind(engine_));
     ASSERT_TRUE(done.enqueue_wait(engine_).ok());
-    std::vector<float> got(q_elements()), want(q_elements());
-    std::uint32_t status = 99;
-    expect_cuda(
-        cudaMemcpyAsync(got.data(), out_.data(), got.size() * 4, cudaMemcpyDefault, engine_));
-    expect_cuda(cudaMemcpyAsync(&status, done.stream_status(), 4, cudaMemcpyDefault, engine_));
+    // Behind the wait nothing may stop this thread inside CUDA, as copies to pageable memory do.
+    expect_cuda(cudaMemcpyAsync(pinned_, out_.data(), q_elements() * 4, cudaMemcpyDefault, engine_));
+    expect_cuda(cudaMemcpyAsync(pinned_ + q_elements(), done.stream_status(), 4, cudaMemcpyDefault,
+                                engine_));
     expect_cuda(cudaStreamSynchronize(engine_));
+    const std::vector<float> got(pinned_, pinned_ + q_elements());
+    const auto status = std::bit_cast<std::uint32_t>(pinned_[q_elements()]);
+    std::vector<float> want(q_elements());
     const auto report = std::move(done).wait();
     ASSERT_TRUE(report.ok()) << report.error().what;
     EXPECT_EQ(status, 0U);
@@ -174,9 +180,9 @@ TEST_F(cuda_ordered, many_layers_ahead_of_the_gpu_give_the_same) {
 TEST_F(cuda_ordered, a_failure_lets_the_stream_go_on_and_tells_it) {
   auto done = kv_->attend(0, parts(5, 1), query(), output(), behind(engine_)); // nothing appended
   ASSERT_TRUE(done.enqueue_wait(engine_).ok());
-  std::uint32_t status = 0;
-  expect_cuda(cudaMemcpyAsync(&status, done.stream_status(), 4, cudaMemcpyDefault, engine_));
+  expect_cuda(cudaMemcpyAsync(pinned_, done.stream_status(), 4, cudaMemcpyDefault, engine_));
   expect_cuda(cudaStreamSynchronize(engine_));
+  const auto status = std::bit_cast<std::uint32_t>(*pinned_);
   EXPECT_EQ(done.wait().code(), errc::position_gap);
   EXPECT_EQ(status, static_cast<std::uint32_t>(errc::position_gap));
 }
@@ -198,9 +204,9 @@ TEST_F(cuda_ordered, no_wait_outlasts_the_deadline) {
   auto done = kv_->attend(0, parts(prompt - 1, 1), query(), output(), o);
   const auto begin = std::chrono::steady_clock::now();
   ASSERT_TRUE(done.enqueue_wait(engine_).ok());
-  std::uint32_t status = 0;
-  expect_cuda(cudaMemcpyAsync(&status, done.stream_status(), 4, cudaMemcpyDefault, engine_));
+  expect_cuda(cudaMemcpyAsync(pinned_, done.stream_status(), 4, cudaMemcpyDefault, engine_));
   expect_cuda(cudaStreamSynchronize(engine_));
+  const auto status = std::bit_cast<std::uint32_t>(*pinned_);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
   EXPECT_EQ(status, static_cast<std::uint32_t>(errc::deadline_exceeded));
   std::atomic_ref{*gate}.store(1);
