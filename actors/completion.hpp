@@ -120,7 +120,8 @@ public:
 
   /// Lets the later work of a CUDA stream (cudaStream_t) wait until the request has ended, in success
   /// or failure, without blocking this thread (see docs/decisions.md for processes that load kernels
-  /// lazily: there it blocks until the request's last kernel is enqueued). For calls that named a
+  /// lazily: there it blocks until the request's last kernel is enqueued; and for what must not come
+  /// behind a wait). For calls that named a
   /// stream, else errc::invalid_argument. After a failure the stream goes on at once, but buffers
   /// stay in use until the completion is ready.
   result<void> enqueue_wait(void* stream) const {

@@ -59,12 +59,23 @@ private:
     device_id device{};
     form stored = form::f16;
   };
-  /// In ascending order of the page: an attend over thousands of pages is one walk.
+  /// In ascending order of the page.
   struct paged_entry : entry {
     std::uint32_t page = 0;
   };
   struct layer_ledger {
     std::vector<paged_entry> pages;
+
+    /// Where a page is if none before it is missing.
+    std::size_t likely_index(std::uint32_t page) const noexcept {
+      return pages.empty() ? 0 : page - pages.front().page;
+    }
+    paged_entry* find(std::uint32_t page) {
+      if (const auto i = likely_index(page); i < pages.size() && pages[i].page == page)
+        return &pages[i];
+      auto it = std::ranges::lower_bound(pages, page, {}, &paged_entry::page);
+      return it != pages.end() && it->page == page ? &*it : nullptr;
+    }
     std::uint64_t rows = 0; ///< query rows of all attends
     std::uint32_t last_position = 0;
   };
@@ -96,16 +107,15 @@ void page_ledger::attended(const attended_event& e, Reused&& reused) {
     return;
   auto& layer = it->second.layers[e.layer];
   layer.rows += e.rows;
-  auto page = layer.pages.begin();
-  for (const auto& use : e.pages) { // ascending as a rule: the next is near
-    if (page == layer.pages.end() || use.page < page->page)
-      page = layer.pages.begin();
-    for (int steps = 0; page != layer.pages.end() && page->page < use.page; ++page)
-      if (++steps == 32) {
-        page = std::ranges::lower_bound(page, layer.pages.end(), use.page, {}, &paged_entry::page);
-        break;
-      }
-    if (page == layer.pages.end() || page->page != use.page || use.reads == 0)
+  // The entries of thousands of pages are not in the cache: those of the next uses are fetched ahead.
+  constexpr std::size_t ahead = 8;
+  for (std::size_t i = 0; i < e.pages.size(); ++i) {
+    if (i + ahead < e.pages.size())
+      if (const auto next = layer.likely_index(e.pages[i + ahead].page); next < layer.pages.size())
+        __builtin_prefetch(&layer.pages[next], 1);
+    const auto& use = e.pages[i];
+    auto* page = layer.find(use.page);
+    if (page == nullptr || use.reads == 0)
       continue;
     auto& r = page->record;
     reused(tick_ - r.last_read_at);

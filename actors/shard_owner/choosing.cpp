@@ -214,10 +214,14 @@ std::vector<page_use> choosing::count_uses(const work_part& part, const page_tab
     for (std::uint32_t i = 0; i < totals[list].pages; ++i)
       ++reads[pages[i]];
   }
+  // Where no page is missing the index says which one it is, and cold memory is not touched.
+  const auto& memory = table.memory;
+  const bool whole = !memory.empty()
+                     && memory.back().page - memory.front().page + 1 == memory.size();
   std::vector<page_use> uses;
-  for (std::size_t i = 0; i < reads.size(); ++i)
+  for (std::uint32_t i = 0; i < reads.size(); ++i)
     if (reads[i] > 0)
-      uses.push_back({table.memory[i].page, reads[i], 0.0F});
+      uses.push_back({whole ? memory.front().page + i : memory[i].page, reads[i], 0.0F});
   return uses;
 }
 

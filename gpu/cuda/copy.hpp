@@ -31,7 +31,7 @@ struct copy_tuning {
   std::size_t launch_bytes = 4096 * 1024;
   std::size_t engine_bytes = 64 * 1024;       ///< items over the bus from this size on: by engines
   std::size_t near_engine_bytes = 512 * 1024; ///< the same between addresses in device memory
-  int engine_streams = 4;
+  int engine_streams = 8;
 };
 inline constexpr copy_tuning small_copies{};
 

@@ -66,6 +66,18 @@ std::size_t kernel_bytes(const copy_launch& x) {
              : small_copies.near_engine_bytes;
 }
 
+/// Items that touch on both sides are one: pages of one batch often lie side by side.
+std::vector<copy_item> joined(std::span<const copy_item> items) {
+  std::vector<copy_item> runs;
+  for (const auto& i : items)
+    if (!runs.empty() && runs.back().from + runs.back().bytes == i.from
+        && runs.back().to + runs.back().bytes == i.to)
+      runs.back().bytes += i.bytes;
+    else if (i.bytes > 0)
+      runs.push_back(i);
+  return runs;
+}
+
 /// Copies begin on one stream while those of others run; a few are not worth the way there.
 result<void> copy_by_engines(std::span<const copy_item> items, launch_queue& q) {
   const auto streams = std::min<std::size_t>(static_cast<std::size_t>(small_copies.engine_streams),
@@ -157,15 +169,14 @@ void decode(const decode_args& a, executor& x) noexcept {
 
 void copy(std::span<const copy_item> items, executor& x) noexcept {
   guarded(x, [&](launch_queue& q) -> result<void> {
-    const auto first = std::ranges::find_if(items, [](const copy_item& i) { return i.bytes > 0; });
-    if (first == items.end())
+    const auto runs = joined(items);
+    if (runs.empty())
       return {};
     // Asking of every item where it lies would take longer than to copy it.
-    auto launch = launch_for(*first);
+    auto launch = launch_for(runs.front());
     std::vector<copy_item> small, large;
-    for (const auto& i : items)
-      if (i.bytes > 0)
-        (i.bytes < kernel_bytes(launch) ? small : large).push_back(i);
+    for (const auto& i : runs)
+      (i.bytes < kernel_bytes(launch) ? small : large).push_back(i);
     if (!small.empty())
       add_pieces(launch, q, small);
     if (auto r = q.flush(); !r)

@@ -66,7 +66,7 @@ protected:
   /// CUDA loads even its own kernels, such as that of cudaMemsetAsync, when they are first launched:
   /// an engine has done so before its stream waits for anything.
   void warm_up() {
-    write_q_late(std::vector<float>(q_elements()));
+    write_q_late(rows_);
     expect_cuda(cudaMemcpyAsync(out_.data(), q_.data(), 4, cudaMemcpyDefault, engine_));
     expect_cuda(cudaStreamSynchronize(engine_));
   }
@@ -96,7 +96,7 @@ protected:
   }
 
   /// Some milliseconds of the engine's work, and then q.
-  void write_q_late(const std::vector<float>& q) {
+  void write_q_late(const device_array<float>& q) {
     for (int i = 0; i < 20; ++i)
       expect_cuda(cudaMemsetAsync(slow_.data(), i, slow_.size(), engine_));
     expect_cuda(cudaMemcpyAsync(q_.data(), q.data(), q_elements() * 4, cudaMemcpyDefault, engine_));
@@ -120,16 +120,17 @@ protected:
 
 /// The first kernels of every kind are launched while the engine's stream waits.
 TEST_F(cuda_ordered, a_stream_reads_what_a_waiting_thread_reads) {
+  const device_array<float> first(host_q_), second(other_q_);
   append_options appends;
   appends.stream = engine_;
   auto filled = kv_->append(0, parts(0, prompt), rows(prompt), rows(prompt), appends);
   ASSERT_TRUE(filled.enqueue_wait(engine_).ok());
   std::vector<float> before;
-  for (const auto* q : {&host_q_, &other_q_}) {
+  for (const auto* q : {&first, &second}) {
     write_q_late(*q);
     auto done = kv_->attend(0, parts(prompt - 1, 1), query(), output(), behind(engine_));
     ASSERT_TRUE(done.enqueue_wait(engine_).ok());
-    // Behind the wait nothing may stop this thread inside CUDA, as copies to pageable memory do.
+    // Behind the wait nothing may stop a thread inside CUDA, as copies of pageable memory do.
     expect_cuda(cudaMemcpyAsync(pinned_, out_.data(), q_elements() * 4, cudaMemcpyDefault, engine_));
     expect_cuda(cudaMemcpyAsync(pinned_ + q_elements(), done.stream_status(), 4, cudaMemcpyDefault,
                                 engine_));
