@@ -117,6 +117,7 @@ owner_usage shard_owner_state::usage() const {
       u.pages_window += layer.window.read().views.size();
       for (const auto* table : {&layer.window.read(), &layer.settled.read()}) {
         u.table_bytes += table->bytes();
+        u.table_copy_bytes += table->copy_bytes();
         for (const auto& m : table->memory) {
           u.page_bytes += bytes_of(m.data);
           u.summary_bytes += bytes_of(m.summary);
