@@ -73,6 +73,7 @@ struct device_usage {
   std::uint64_t table_bytes = 0; ///< page tables and sequence records, copies for kernels included
   std::uint64_t table_copy_bytes = 0; ///< of those: the copies, which lie beside the pages
   std::uint64_t overhead_bytes = 0;   ///< rounding and free slots of started slabs
+  std::uint64_t free_bytes = 0;       ///< of those: the free slots, which later pages take
   std::uint64_t reserved_bytes = 0;   ///< of devices.memory: all of the above but tables of the host
   std::uint64_t total_bytes() const noexcept {
     return page_bytes + summary_bytes + table_bytes + overhead_bytes;

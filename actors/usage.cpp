@@ -17,6 +17,7 @@ device_usage usage_of(device_id device, const owner_usage& u) noexcept {
           u.table_bytes,
           u.table_copy_bytes,
           u.reserved_bytes > held ? u.reserved_bytes - held : 0,
+          u.reserved_bytes - u.used_bytes,
           u.reserved_bytes};
 }
 

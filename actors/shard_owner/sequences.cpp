@@ -127,7 +127,9 @@ owner_usage shard_owner_state::usage() const {
         ++(m.data ? u.pages_settled : u.pages_evicted);
     }
   }
-  u.reserved_bytes = context_->devices[device_.value].device->memory().usage().reserved;
+  const auto arena = context_->devices[device_.value].device->memory().usage();
+  u.reserved_bytes = arena.reserved;
+  u.used_bytes = arena.used;
   return u;
 }
 

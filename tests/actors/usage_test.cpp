@@ -57,6 +57,7 @@ TEST(usage, of_the_devices_adds_up_to_the_total) {
     const auto& x = u.devices[d];
     EXPECT_EQ(x.device, device_id{d});
     EXPECT_EQ(x.reserved_bytes + x.table_bytes - x.table_copy_bytes, x.total_bytes());
+    EXPECT_LE(x.free_bytes, x.overhead_bytes);
     EXPECT_EQ(x.reserved_bytes, h.run().status().devices[d].memory_reserved_bytes);
     sum.sequences += x.sequences;
     sum.pages_window += x.pages_window;
