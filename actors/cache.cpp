@@ -8,6 +8,7 @@
 
 #include <pikv/actors/cache_impl.hpp>
 #include <pikv/actors/input_checks.hpp>
+#include <pikv/actors/usage.hpp>
 
 namespace pikv {
 
@@ -209,14 +210,8 @@ completion<attend_report> cache::attend(std::uint32_t layer, std::span<const bat
 }
 
 completion<cache_usage> cache::usage() {
-  auto [result, publish] = promised<cache_usage>([](const request_outcome& x) {
-    const auto& u = x.usage;
-    const auto held = u.page_bytes + u.summary_bytes;
-    return cache_usage{
-        u.sequences,     u.entries,       u.pages_window,
-        u.pages_settled, u.pages_evicted, u.page_bytes,
-        u.summary_bytes, u.table_bytes,   u.reserved_bytes > held ? u.reserved_bytes - held : 0};
-  });
+  auto [result, publish] =
+      promised<cache_usage>([](const request_outcome& x) { return usage_of(x.usage); });
   impl::call c;
   c.kind = request_kind::usage;
   impl_->submit(std::move(c), std::move(publish));

@@ -61,7 +61,26 @@ struct attend_options {
   std::span<float> lse{};
 };
 
-/// What one sequence or one cache holds at this moment, measured.
+/// What one logical device holds of a cache at this moment, measured. The window and the sinks of a
+/// sequence are pages of its home device; settled pages are where placement put them.
+struct device_usage {
+  device_id device{};
+  std::uint64_t sequences = 0;    ///< whose home this is
+  std::uint64_t pages_window = 0; ///< raw pages in windows
+  std::uint64_t pages_settled = 0;
+  std::uint64_t page_bytes = 0; ///< pages in whatever form, scales included
+  std::uint64_t summary_bytes = 0;
+  std::uint64_t table_bytes = 0; ///< page tables and sequence records, copies for kernels included
+  std::uint64_t table_copy_bytes = 0; ///< of those: the copies, which lie beside the pages
+  std::uint64_t overhead_bytes = 0;   ///< rounding and free slots of started slabs
+  std::uint64_t free_bytes = 0;       ///< of those: the free slots, which later pages take
+  std::uint64_t reserved_bytes = 0;   ///< of devices.memory: all of the above but tables of the host
+  std::uint64_t total_bytes() const noexcept {
+    return page_bytes + summary_bytes + table_bytes + overhead_bytes;
+  }
+};
+
+/// What a cache holds at this moment, measured. Each sum is that of its devices.
 struct cache_usage {
   std::uint64_t sequences = 0;
   std::uint64_t entries = 0;      ///< tokens x layers appended in open sequences
@@ -72,6 +91,7 @@ struct cache_usage {
   std::uint64_t summary_bytes = 0;
   std::uint64_t table_bytes = 0;    ///< page tables and sequence records
   std::uint64_t overhead_bytes = 0; ///< rounding and free slots of started slabs
+  std::vector<device_usage> devices; ///< by device id
   std::uint64_t total_bytes() const noexcept {
     return page_bytes + summary_bytes + table_bytes + overhead_bytes;
   }
@@ -116,7 +136,8 @@ public:
                                    const const_tensor& q, const tensor& out,
                                    const attend_options& options = {});
 
-  /// Bytes and pages, gathered from all owners.
+  /// Bytes and pages, gathered from the owners of all devices, one after another in time: exact when
+  /// nothing is in flight.
   completion<cache_usage> usage();
 
 private:

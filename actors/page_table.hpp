@@ -47,8 +47,11 @@ struct page_table {
 
   std::uint64_t bytes() const noexcept {
     return sizeof *this + views.capacity() * sizeof(gpu::page_view)
-           + memory.capacity() * sizeof(page_memory) + (mirror ? mirror->bytes() : 0);
+           + memory.capacity() * sizeof(page_memory) + copy_bytes();
   }
+
+  /// Of those, what the mirror takes of the device's memory.
+  std::uint64_t copy_bytes() const noexcept { return mirror ? mirror->bytes() : 0; }
 
 private:
   friend class leased_table;

@@ -30,7 +30,7 @@ struct policy_set;
 /// Everything a request may bring back.
 struct request_outcome {
   attend_report attend;
-  owner_usage usage;
+  std::vector<owner_usage> usage; ///< by device
   std::uint64_t table_bytes = 0;
 };
 

@@ -8,6 +8,7 @@
 /// throws. On the host backend a kernel spreads its work over `executor`.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -102,6 +103,12 @@ public:
   virtual ~table_mirror() = default;
   virtual std::size_t bytes() const noexcept = 0; ///< of device memory
 };
+
+/// Views that a copy of a page table takes room for when it first holds `views` or has to grow to
+/// them: some more, so that a growing table does not move at every step.
+constexpr std::size_t table_copy_views(std::size_t views) noexcept {
+  return std::max<std::size_t>(64, views + views / 2);
+}
 
 /// The settled pages of one (sequence, layer), ascending positions. Lists of one edition extend each
 /// other: of two, one begins with the other. So a mirror has to fetch only what is new.

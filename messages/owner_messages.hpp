@@ -199,14 +199,16 @@ struct owner_usage {
   std::uint64_t page_bytes = 0;
   std::uint64_t summary_bytes = 0;
   std::uint64_t table_bytes = 0;
+  std::uint64_t table_copy_bytes = 0; ///< of those: in the device's memory
   std::uint64_t reserved_bytes = 0;
+  std::uint64_t used_bytes = 0; ///< of those: without free slots of started slabs
 };
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, owner_usage& x) {
   return f(caf::meta::type_name("owner_usage"), x.sequences, x.entries, x.pages_window,
            x.pages_settled, x.pages_evicted, x.page_bytes, x.summary_bytes, x.table_bytes,
-           x.reserved_bytes);
+           x.table_copy_bytes, x.reserved_bytes, x.used_bytes);
 }
 
 } // namespace pikv

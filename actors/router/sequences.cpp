@@ -73,6 +73,7 @@ void router_state::change(const client_request& r, const std::shared_ptr<request
 void router_state::usage(const client_request& r, const std::shared_ptr<request>& q) {
   auto waiting = std::make_shared<std::size_t>(context_->devices.size());
   auto total = std::make_shared<result<request_outcome>>(request_outcome{});
+  (*total)->usage.resize(context_->devices.size());
   auto answered = [this, r, waiting, total] {
     if (--*waiting == 0)
       end(r, std::move(*total));
@@ -80,19 +81,9 @@ void router_state::usage(const client_request& r, const std::shared_ptr<request>
   for (std::uint32_t d = 0; d < context_->devices.size(); ++d)
     self_->request(owner({d}), time_left(*q), usage_atom_v)
         .then(
-            [total, answered](const owner_usage& u) {
-              if (total->ok()) {
-                auto& t = (*total)->usage;
-                t.sequences += u.sequences;
-                t.entries += u.entries;
-                t.pages_window += u.pages_window;
-                t.pages_settled += u.pages_settled;
-                t.pages_evicted += u.pages_evicted;
-                t.page_bytes += u.page_bytes;
-                t.summary_bytes += u.summary_bytes;
-                t.table_bytes += u.table_bytes;
-                t.reserved_bytes += u.reserved_bytes;
-              }
+            [total, answered, d](const owner_usage& u) {
+              if (total->ok())
+                (*total)->usage[d] = u;
               answered();
             },
             [total, answered](const caf::error& e) {

@@ -117,6 +117,7 @@ owner_usage shard_owner_state::usage() const {
       u.pages_window += layer.window.read().views.size();
       for (const auto* table : {&layer.window.read(), &layer.settled.read()}) {
         u.table_bytes += table->bytes();
+        u.table_copy_bytes += table->copy_bytes();
         for (const auto& m : table->memory) {
           u.page_bytes += bytes_of(m.data);
           u.summary_bytes += bytes_of(m.summary);
@@ -126,7 +127,9 @@ owner_usage shard_owner_state::usage() const {
         ++(m.data ? u.pages_settled : u.pages_evicted);
     }
   }
-  u.reserved_bytes = context_->devices[device_.value].device->memory().usage().reserved;
+  const auto arena = context_->devices[device_.value].device->memory().usage();
+  u.reserved_bytes = arena.reserved;
+  u.used_bytes = arena.used;
   return u;
 }
 

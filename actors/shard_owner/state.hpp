@@ -22,28 +22,12 @@
 #include <pikv/actors/jobs.hpp>
 #include <pikv/actors/page_table.hpp>
 #include <pikv/actors/shard_owner/geometry.hpp>
+#include <pikv/actors/shard_owner/records.hpp>
 
 namespace pikv {
 
 template <class T>
 using promise = owed_answer<T>;
-
-/// One layer of one sequence on this device.
-struct owned_layer {
-  std::uint32_t appended = 0; ///< tokens; home device only
-  bool open_shared = false;   ///< a fork shares the page that the next token goes to
-  leased_table window;        ///< sink page first, then ascending; home device only
-  leased_table settled;       ///< ascending; evicted pages stay as views without data
-};
-
-struct owned_sequence {
-  lane_id lane{};
-  bool pinned = false;
-  /// Set, from a stream's thread, when an append could not read its input: the slots hold nothing
-  /// meaningful, so no later attend may read them.
-  std::shared_ptr<std::atomic<bool>> broken = std::make_shared<std::atomic<bool>>(false);
-  std::vector<owned_layer> layers;
-};
 
 /// What a request holds between its messages.
 struct held_request {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pikv/gpu/cuda/resident_table.hpp>
 
-#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -13,7 +12,7 @@ namespace pikv::gpu::cuda {
 result<bool> resident_table::grow(launch_queue& q, std::size_t views) {
   if (views * sizeof(page_view) <= block_.bytes())
     return true;
-  auto more = memory_.allocate(std::max<std::size_t>(64, views + views / 2) * sizeof(page_view));
+  auto more = memory_.allocate(table_copy_views(views) * sizeof(page_view));
   if (!more) {
     if (more.code() == errc::over_budget)
       return false;

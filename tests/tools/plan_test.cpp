@@ -173,9 +173,68 @@ TEST(plan, mass_summary_is_two_f16_rows_per_page_and_head) {
   EXPECT_EQ(p.device.summaries, p.pages.settled * 32 * 8 * 2 * 128 * 2);
 }
 
-TEST(plan, page_tables_are_counted_for_every_page) {
-  const auto p = make_plan(with(form::f16));
-  EXPECT_EQ(p.device.tables, (p.pages.settled + p.pages.raw) * 32 * table_bytes_per_page);
+TEST(plan, page_tables_have_room_for_a_power_of_two_of_pages) {
+  auto x = with(form::f16);
+  x.context = x.sinks + x.window + 16 * 600;
+  const auto tables = make_plan(x).device.tables;
+  x.context += 16 * 400;
+  EXPECT_EQ(make_plan(x).device.tables, tables); // 600 and 1,000 pages: room for 1,024
+  x.context += 16 * 25;
+  EXPECT_EQ(make_plan(x).device.tables - tables, 32 * 1024 * table_bytes_per_page);
+}
+
+TEST(plan, window_tables_keep_the_room_of_the_longest_append) {
+  auto x = with(form::f16);
+  x.append_tokens = 1; // 9 pages in the window, 1 of sinks, 16 places
+  const auto small = make_plan(x).device.tables;
+  x.append_tokens = 2048; // 128 more pages, 256 places
+  EXPECT_EQ(make_plan(x).device.tables - small, 32 * (256 - 16) * table_bytes_per_page);
+}
+
+TEST(plan, copies_of_tables_are_counted_where_kernels_keep_them) {
+  auto x = with(form::f16);
+  EXPECT_EQ(make_plan(x).device.table_copies, 0U);
+  x.table_copies = true;
+  const auto a = account_of(x, 0);
+  const auto views = x.model.layers * gpu::table_copy_views(count_pages(x).settled);
+  EXPECT_EQ(a.table_copies, views * sizeof(gpu::page_view));
+  EXPECT_EQ(a.memory(), a.total() - a.tables);
+}
+
+TEST(plan, stripe_starts_each_layer_on_another_device) {
+  auto x = with(form::f16);
+  x.model.layers = 2;
+  x.gpus = x.shards = 4;
+  x.context = x.sinks + x.window + x.page_tokens; // one settled page a layer
+  const std::uint64_t page = 65536;
+  EXPECT_EQ(account_of(x, 0).settled_values, page); // layer 0
+  EXPECT_EQ(account_of(x, 1).settled_values, page); // layer 1
+  EXPECT_EQ(account_of(x, 2).total(), 0U);
+}
+
+TEST(plan, devices_without_shards_hold_windows_alone) {
+  auto x = with(form::f16);
+  x.gpus = 8;
+  x.shards = 2;
+  x.sequences = 13; // homes: two each on five devices, one each on three
+  const auto p = make_plan(x);
+  std::uint64_t bytes = 0;
+  for (std::uint32_t device = 0; device < x.gpus; ++device) {
+    const auto a = account_of(x, device);
+    bytes += a.total();
+    EXPECT_EQ(a.settled_values > 0, device < 2);
+    EXPECT_EQ(a.raw_values, (device < 5 ? 2 : 1) * p.pages.raw_tokens * 131072);
+  }
+  EXPECT_EQ(p.cache_bytes, bytes);
+}
+
+TEST(plan, appends_pass_through_home_devices_only_when_pages_leave) {
+  auto x = with(form::f16);
+  EXPECT_EQ(passing_bytes(x, 0), 0U); // they settle where they are
+  x.gpus = 4;
+  EXPECT_EQ(passing_bytes(x, 0), (2048 / 16 + 1) * 32 * 65536U);
+  EXPECT_EQ(passing_bytes(x, 1), 0U); // home of no sequence
+  EXPECT_GT(passing_bytes(with(form::int8), 0), 0U); // packed beside the original
 }
 
 TEST(plan, slabs_match_what_the_host_arena_reserves) {

@@ -21,6 +21,7 @@ struct plan_options {
   std::string stored = "f16";
   std::string raw = "f16";
   std::string selection = "none";
+  std::string backend = "host";
   std::uint32_t kept_pages = 64;
   bool json = false;
 };
@@ -55,6 +56,7 @@ int run(plan_options options) {
     x.context = x.model.context != 0 ? x.model.context : 32768;
   x.stored = forms.at(options.stored);
   x.raw = is_raw(x.stored) ? x.stored : forms.at(options.raw);
+  x.table_copies = options.backend == "cuda";
   x.summary_parts = summaries.at(options.selection);
   if (const auto valid = check(x); !valid)
     return fail(valid.error());
@@ -81,6 +83,9 @@ void add_load(CLI::App& sub, plan_options& o) {
   sub.add_option("--context", x.context, "Tokens of each sequence; none given: the model's own");
   sub.add_option("--sequences", x.sequences, "Sequences open at once")->capture_default_str();
   sub.add_option("--gpus", x.gpus, "Devices")->capture_default_str();
+  sub.add_option("--append", x.append_tokens,
+                 "Tokens of the longest append; tables of windows keep the room that it took")
+      ->capture_default_str();
 }
 
 void add_cache(CLI::App& sub, plan_options& o) {
@@ -98,6 +103,9 @@ void add_cache(CLI::App& sub, plan_options& o) {
   sub.add_option("--selection", o.selection,
                  "What queries select pages by, hence which summaries pages carry")
       ->check(CLI::IsMember({"none", "mass", "quest"}))
+      ->capture_default_str();
+  sub.add_option("--backend", o.backend, "On cuda, devices keep copies of the page tables")
+      ->check(CLI::IsMember({"host", "cuda"}))
       ->capture_default_str();
   sub.add_option("--kept-pages", o.kept_pages, "K of the paper's formulas")
       ->check(CLI::PositiveNumber)

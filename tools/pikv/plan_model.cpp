@@ -2,8 +2,6 @@
 #include "plan_model.hpp"
 
 #include <algorithm>
-#include <bit>
-#include <map>
 
 #include <fmt/format.h>
 
@@ -23,6 +21,7 @@ constexpr std::uint64_t most_sequences = std::uint64_t{1} << 24;
 constexpr std::uint32_t most_devices = 1 << 16;
 constexpr std::uint32_t most_layers = 1 << 8;
 constexpr std::uint32_t most_heads = 1 << 7;
+constexpr std::uint32_t most_shards = 1 << 12; // as in a configuration
 
 std::uint64_t bits_of(form x) noexcept {
   switch (x) {
@@ -42,85 +41,6 @@ constexpr std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) noexcept {
 
 gpu::cache_dims dims_of(const kv_model& model, std::uint32_t page_tokens) noexcept {
   return {model.query_heads, model.kv_heads, model.k_dim, page_tokens};
-}
-
-std::uint64_t summary_bytes(const plan_request& x) noexcept {
-  return gpu::summary_layout_of(dims_of(x.model, x.page_tokens), x.summary_parts).bytes;
-}
-
-/// The slab arena's rule for one size.
-struct cell {
-  std::uint64_t bytes = 0;
-  std::uint64_t slab_bytes = 0; ///< 0: each allocation has an extent of its own
-};
-
-cell cell_of(std::uint64_t bytes) noexcept {
-  constexpr std::uint64_t grain = 64, base_slab = 256 << 10, least_cells = 8, system_page = 4096;
-  if (bytes > base_slab / 2)
-    return {ceil_div(bytes, system_page) * system_page, 0};
-  const std::uint64_t last = ceil_div(bytes, grain) - 1;
-  const auto width = std::bit_width(last);
-  const auto shift = width > 4 ? width - 4 : 0;
-  const std::uint64_t rounded = (((last >> shift) + 1) << shift) * grain;
-  return {rounded, std::max(base_slab, std::bit_ceil(least_cells * rounded))};
-}
-
-std::uint64_t reserved(const cell& x, std::uint64_t count) noexcept {
-  if (x.slab_bytes == 0)
-    return x.bytes * count;
-  return ceil_div(count, x.slab_bytes / x.bytes) * x.slab_bytes;
-}
-
-/// Sizes that share a class share its slabs.
-class slab_account {
-public:
-  void add(std::uint64_t bytes, std::uint64_t count) {
-    if (bytes == 0 || count == 0)
-      return;
-    const auto size = cell_of(bytes);
-    asked_ += bytes * count;
-    auto& entry = counts_[size.bytes];
-    entry.first = size;
-    entry.second += count;
-  }
-  std::uint64_t overhead() const noexcept {
-    std::uint64_t taken = 0;
-    for (const auto& [bytes, entry] : counts_)
-      taken += reserved(entry.first, entry.second);
-    return taken - asked_;
-  }
-
-private:
-  std::map<std::uint64_t, std::pair<cell, std::uint64_t>> counts_;
-  std::uint64_t asked_ = 0;
-};
-
-/// What device `i` of `n` gets when `count` things are dealt in turn.
-constexpr std::uint64_t share_of(std::uint64_t count, std::uint64_t n, std::uint64_t i) noexcept {
-  return count / n + (i < count % n ? 1 : 0);
-}
-
-/// A device that holds `settled` pages and the windows of `sequences` sequences, in all layers.
-byte_account account_of(const plan_request& x, const page_counts& pages, std::uint64_t settled,
-                        std::uint64_t sequences) noexcept {
-  const auto settled_page = bytes_of_page(x.model, x.page_tokens, x.stored);
-  const auto raw_page = bytes_of_page(x.model, x.page_tokens, x.raw);
-  const std::uint64_t windows = sequences * x.model.layers;
-  const std::uint64_t raw = pages.raw * windows;
-  byte_account a;
-  a.settled_values = settled * settled_page.values;
-  a.settled_scales = settled * settled_page.scales;
-  a.raw_values = pages.raw_tokens * windows * (raw_page.values / x.page_tokens);
-  a.empty_slots = raw * raw_page.values - a.raw_values;
-  a.alignment = settled * settled_page.alignment + raw * raw_page.alignment;
-  a.summaries = settled * summary_bytes(x);
-  a.tables = (settled + raw) * table_bytes_per_page;
-  slab_account slabs;
-  slabs.add(settled_page.total, settled);
-  slabs.add(raw_page.total, raw);
-  slabs.add(summary_bytes(x), settled);
-  a.slabs = slabs.overhead();
-  return a;
 }
 
 } // namespace
@@ -151,6 +71,8 @@ result<void> check(const plan_request& x) {
                            "devices, {} layers and {} KV heads",
                            most_sequences, most_context - 1, most_tokens, most_devices, most_layers,
                            most_heads));
+  if (x.shards > most_shards)
+    return bad(fmt::format("{} shards; at most {}", x.shards, most_shards));
   if (!is_raw(x.raw) || (is_raw(x.stored) && x.raw != x.stored))
     return bad(
         "sinks and window are kept in a raw form, the same as settled pages if they are raw");
@@ -190,25 +112,31 @@ page_bytes bytes_of_page(const kv_model& model, std::uint32_t page_tokens, form 
   return out;
 }
 
-std::uint64_t reserved_bytes(std::uint64_t bytes, std::uint64_t count) noexcept {
-  return reserved(cell_of(bytes), count);
+std::uint64_t summary_bytes(const kv_model& model, std::uint32_t page_tokens,
+                            std::uint8_t summary_parts) noexcept {
+  return gpu::summary_layout_of(dims_of(model, page_tokens), summary_parts).bytes;
 }
 
 plan make_plan(const plan_request& x) noexcept {
   plan out;
   out.pages = count_pages(x);
   out.holders = std::min(x.gpus, x.shards);
-  const auto settled = out.pages.settled * x.sequences * x.model.layers;
-  // A device's load only depends on how many pages and sequences it got: one more or not.
-  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> loads;
-  for (std::uint32_t device = 0; device < x.gpus; ++device)
-    ++loads[{device < out.holders ? share_of(settled, out.holders, device) : 0,
-             share_of(x.sequences, x.gpus, device)}];
-  for (const auto& [load, devices] : loads) {
-    const auto account = account_of(x, out.pages, load.first, load.second);
+  out.passing = passing_bytes(x, 0);
+  const auto add = [&out](const byte_account& account, std::uint64_t devices) {
     out.cache_bytes += devices * account.total();
     if (account.total() > out.device.total())
       out.device = account;
+  };
+  for (std::uint32_t device = 0; device < out.holders; ++device)
+    add(account_of(x, device), 1);
+  // The others hold windows alone: as many as their neighbour, or one less from some device on.
+  if (out.holders < x.gpus) {
+    const auto extra = static_cast<std::uint32_t>(x.sequences % x.gpus);
+    const auto more = std::clamp(extra, out.holders, x.gpus);
+    if (more > out.holders)
+      add(account_of(x, out.holders), more - out.holders);
+    if (more < x.gpus)
+      add(account_of(x, more), x.gpus - more);
   }
   out.bytes_per_token =
       static_cast<double>(out.cache_bytes) / static_cast<double>(x.context * x.sequences);

@@ -56,14 +56,15 @@ struct plan_request {
   std::uint32_t sinks = 4;    ///< first tokens, raw
   std::uint32_t shards = 16;
   std::uint8_t summary_parts = gpu::summary_none; ///< of settled pages
+  std::uint32_t append_tokens = 2048; ///< longest append to a sequence: it passes through its window
+  bool table_copies = false; ///< kernels keep copies of page tables beside the pages: backend cuda
 };
 
 /// Refuses shapes and settings that no cache has; the message says what is allowed.
 result<void> check(const plan_request& x);
 
 /// Bookkeeping of one page besides its bytes: the view that kernels read and the handles of its
-/// memory (actors/page_table.hpp). Every figure for page tables in `pikv plan` comes from here; the
-/// spare room of a growing table is not in it.
+/// memory (actors/page_table.hpp).
 inline constexpr std::uint64_t table_bytes_per_page = sizeof(gpu::page_view) + sizeof(page_memory);
 
 /// Pages of one layer of one sequence.
@@ -85,6 +86,10 @@ struct page_bytes {
 
 page_bytes bytes_of_page(const kv_model& model, std::uint32_t page_tokens, form stored) noexcept;
 
+/// Of one page.
+std::uint64_t summary_bytes(const kv_model& model, std::uint32_t page_tokens,
+                            std::uint8_t summary_parts) noexcept;
+
 /// Where the bytes of one device go. The parts add up to `total()`.
 struct byte_account {
   std::uint64_t settled_values = 0;
@@ -93,13 +98,21 @@ struct byte_account {
   std::uint64_t empty_slots = 0; ///< of partly filled pages
   std::uint64_t alignment = 0;
   std::uint64_t summaries = 0;
-  std::uint64_t tables = 0;
-  std::uint64_t slabs = 0; ///< rounding to size classes and free cells of started slabs
+  std::uint64_t tables = 0; ///< with their spare room, and the records of sequences; host memory
+  std::uint64_t table_copies = 0;
+  std::uint64_t rounding = 0;   ///< to size classes
+  std::uint64_t free_cells = 0; ///< of the last slab of each size class
 
   constexpr std::uint64_t total() const noexcept {
     return settled_values + settled_scales + raw_values + empty_slots + alignment + summaries
-           + tables + slabs;
+           + tables + table_copies + rounding + free_cells;
   }
+  /// Pages in whatever form, scales included.
+  constexpr std::uint64_t pages() const noexcept {
+    return settled_values + settled_scales + raw_values + empty_slots + alignment;
+  }
+  /// What it takes of devices.memory.
+  constexpr std::uint64_t memory() const noexcept { return total() - tables; }
 };
 
 /// Bytes that `count` allocations of `bytes` each take from a host arena's budget: cells of the
@@ -109,11 +122,21 @@ std::uint64_t reserved_bytes(std::uint64_t bytes, std::uint64_t count) noexcept;
 struct plan {
   page_counts pages;             ///< per layer and sequence
   std::uint32_t holders = 0;     ///< devices that own shards: no more than there are shards
-  byte_account device;           ///< the fullest device: settled pages and sequences dealt evenly
+  byte_account device;           ///< the fullest device
+  std::uint64_t passing = 0;     ///< passing_bytes of the first device, which has most homes
   std::uint64_t cache_bytes = 0; ///< all devices together
   double bytes_per_token = 0;    ///< cache_bytes over all tokens
   double dense_bytes_per_token = 0; ///< K and V in 16 bit, no overhead
 };
+
+/// What one device holds of striped pages (policies/placement/stripe.cpp) and of the windows of the
+/// sequences whose home it is; homes are given in turn. Precondition: check(x), device < x.gpus.
+byte_account account_of(const plan_request& x, std::uint32_t device) noexcept;
+
+/// Bytes that appends need on a home device besides what stays there: each layer's new pages lie in
+/// windows until they have moved or are packed. At most one append a layer and sequence is under
+/// way; the slots stay reserved for later pages where others of their slab are taken.
+std::uint64_t passing_bytes(const plan_request& x, std::uint32_t device) noexcept;
 
 /// Precondition: check(x).
 plan make_plan(const plan_request& x) noexcept;

@@ -41,8 +41,10 @@ constexpr std::array parts{
     part{"empty_slots", "empty slots of partly filled pages", &byte_account::empty_slots},
     part{"alignment", "alignment inside pages", &byte_account::alignment},
     part{"summaries", "summaries", &byte_account::summaries},
-    part{"tables", "page tables", &byte_account::tables},
-    part{"slabs", "slab rounding and free cells", &byte_account::slabs},
+    part{"tables", "page tables and records, in host memory", &byte_account::tables},
+    part{"table_copies", "copies of page tables on the device", &byte_account::table_copies},
+    part{"rounding", "rounding to size classes", &byte_account::rounding},
+    part{"free_cells", "free cells of started slabs", &byte_account::free_cells},
 };
 
 std::string model_line(const kv_model& m) {
@@ -83,6 +85,12 @@ std::string remarks(const plan_request& x, const plan& p) {
   if (p.holders < x.gpus)
     out += wrapped(fmt::format("Only {} of {} devices own a shard; --shards {} or more uses all.",
                                p.holders, x.gpus, x.gpus),
+                   "  ");
+  if (p.passing > 0)
+    out += wrapped(fmt::format("Besides, appends of {} tokens take up to {} of a home device until "
+                               "their pages have moved or are packed.",
+                               grouped(x.append_tokens),
+                               bytes_text(static_cast<double>(p.passing))),
                    "  ");
   if (x.model.latent())
     out += wrapped("A latent this wide is planned, not served: caches hold heads of up to 256 "
@@ -183,10 +191,12 @@ std::string plan_json(const plan_request& x, std::string_view selection, std::ui
       {"window_tokens", x.window},
       {"sink_tokens", x.sinks},
       {"shards", x.shards},
+      {"append_tokens", x.append_tokens},
       {"summaries", selection},
       {"pages_per_layer_and_sequence", {{"settled", p.pages.settled}, {"raw", p.pages.raw}}},
       {"table_bytes_per_page", table_bytes_per_page},
       {"fullest_device_bytes", device},
+      {"passing_bytes", p.passing},
       {"cache_bytes", p.cache_bytes},
       {"bytes_per_token", p.bytes_per_token},
       {"dense_16bit_bytes_per_token", p.dense_bytes_per_token},

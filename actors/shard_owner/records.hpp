@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+/// \file
+/// What a shard owner keeps for every sequence that has something on its device.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <pikv/actors/page_table.hpp>
+#include <pikv/messages/types.hpp>
+
+namespace pikv {
+
+/// One layer of one sequence on this device.
+struct owned_layer {
+  std::uint32_t appended = 0; ///< tokens; home device only
+  bool open_shared = false;   ///< a fork shares the page that the next token goes to
+  leased_table window;        ///< sink page first, then ascending; home device only
+  leased_table settled;       ///< ascending; evicted pages stay as views without data
+};
+
+struct owned_sequence {
+  lane_id lane{};
+  bool pinned = false;
+  /// Set, from a stream's thread, when an append could not read its input: the slots hold nothing
+  /// meaningful, so no later attend may read them.
+  std::shared_ptr<std::atomic<bool>> broken = std::make_shared<std::atomic<bool>>(false);
+  std::vector<owned_layer> layers;
+};
+
+} // namespace pikv
