@@ -3,6 +3,7 @@
 // and can be read, and later moves work. Needs a GPU; with one, its rank sends to itself.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -116,10 +117,18 @@ TEST_F(cuda_transfer_abort, a_cache_with_a_move_that_hangs_can_be_stopped) {
   ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
   stream_gate held(mover.native_stream({0}));
   const auto hangs = begin(h, x, 100);
-  EXPECT_TRUE(hangs.append.done.wait().ok());
+  // The sequence's home holds its window; the other device holds something once a move has begun.
+  const auto& devices = cache_access::context(h.kv()).devices;
+  ASSERT_TRUE(eventually(
+      [&] {
+        return std::ranges::all_of(
+            devices, [](const auto& d) { return d.device->memory().usage().used > 0; });
+      },
+      5s));
   const auto began = std::chrono::steady_clock::now();
   h.run().stop();
   EXPECT_LT(std::chrono::steady_clock::now() - began, 30s);
+  EXPECT_TRUE(hangs.append.done.wait().ok());
   EXPECT_NE(hangs.attend.done.wait().code(), errc::deadline_exceeded);
 }
 
