@@ -145,6 +145,9 @@ public:
   virtual std::string_view backend() const noexcept = 0; ///< "host", "cuda"
   /// The GPU that it lives on; devices of one GPU reach each other's memory. -1: the host.
   virtual int gpu() const noexcept { return -1; }
+  /// Whether kernels can be given a tensor at this address: false for the memory of another GPU
+  /// without peer access.
+  virtual bool reaches(const void*) const noexcept { return true; }
   virtual arena& memory() noexcept = 0;                  ///< pages and summaries: the tier's budget
   virtual arena& scratch() noexcept = 0;                 ///< partials, scores, selections
   /// Null when the system refuses a thread or queue. A stream may outlive its device.

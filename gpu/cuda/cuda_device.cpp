@@ -29,6 +29,7 @@ public:
   device_id id() const noexcept override { return options_.id; }
   std::string_view backend() const noexcept override { return "cuda"; }
   int gpu() const noexcept override { return gpu_; }
+  bool reaches(const void* p) const noexcept override { return can_reach(gpu_, p); }
   arena& memory() noexcept override { return *memory_; }
   arena& scratch() noexcept override { return *scratch_; }
   const kernel_table& kernels() const noexcept override { return cuda_kernels(); }

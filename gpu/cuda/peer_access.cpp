@@ -72,4 +72,13 @@ bool can_read(int reader, int owner) {
   return x.open.contains({reader, owner});
 }
 
+bool can_reach(int reader, const void* p) noexcept {
+  cudaPointerAttributes x{};
+  if (cudaPointerGetAttributes(&x, p) != cudaSuccess) {
+    cudaGetLastError(); // it must not be taken for one of a launch
+    return true;        // the host's
+  }
+  return x.type != cudaMemoryTypeDevice || can_read(reader, x.device);
+}
+
 } // namespace pikv::gpu::cuda

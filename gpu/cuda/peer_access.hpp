@@ -16,4 +16,7 @@ result<void> connect_to_peers(int gpu, bool required);
 /// `connect_to_peers` could connect it to.
 bool can_read(int reader, int owner);
 
+/// False for an address in the memory of a GPU that `reader` cannot read.
+bool can_reach(int reader, const void* p) noexcept;
+
 } // namespace pikv::gpu::cuda

@@ -53,8 +53,9 @@ result<page_movers> page_movers::make(move_path path, std::vector<end_point> end
   x.routes_.assign(ends.size() * ends.size(), copies);
   for (std::size_t i = 0; i < x.routes_.size(); ++i) {
     const auto source = i / ends.size(), target = i % ends.size();
-    if (source == target
-        || (path != move_path::nccl && reaches(*ends[target].where, *ends[source].where)))
+    const bool near = reaches(*ends[target].where, *ends[source].where);
+    x.all_reach_ = x.all_reach_ && near;
+    if (source == target || (near && path != move_path::nccl))
       continue;
     if (path == move_path::peer)
       return {errc::unsupported,

@@ -54,11 +54,14 @@ public:
   static result<page_movers> make(move_path path, std::vector<end_point> ends);
 
   const std::shared_ptr<page_mover>& between(device_id source, device_id target) const noexcept;
+  /// Whether every device reaches the memory of every other.
+  bool all_reach() const noexcept { return all_reach_; }
   /// Blocks until the moves that do not run on the devices' own streams have ended.
   void synchronize() const;
 
 private:
   std::size_t devices_ = 0;
+  bool all_reach_ = true;
   std::vector<std::shared_ptr<page_mover>> routes_; ///< [source, target]
   std::shared_ptr<page_mover> nccl_;                ///< null where no route needs it
 };
