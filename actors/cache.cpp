@@ -117,6 +117,8 @@ completion<append_report> cache::append(std::uint32_t layer, std::span<const bat
   auto vr = check_tensor("v", v, n, s.kv_heads, s.head_dim);
   if (!vr)
     return done::ended(vr.error());
+  if (auto r = check_reach(impl_->context(), {kr->data, vr->data}); !r)
+    return done::ended(r.error());
   if (options.deadline.count() < 0)
     return done::ended({errc::invalid_argument, "deadline: it must not be negative"});
   impl::call c;
@@ -188,6 +190,8 @@ completion<attend_report> cache::attend(std::uint32_t layer, std::span<const bat
     return done::ended(
         {errc::shape_mismatch, fmt::format("lse: {} values; expected {} rows x {} query heads",
                                            options.lse.size(), n, s.query_heads)});
+  if (auto r = check_reach(impl_->context(), {qr->data, outr->data, options.lse.data()}); !r)
+    return done::ended(r.error());
   if (options.deadline.count() < 0)
     return done::ended({errc::invalid_argument, "deadline: it must not be negative"});
   impl::call c;

@@ -16,6 +16,7 @@
 #include <pikv/actors/policy_set.hpp>
 #include <pikv/actors/request_table.hpp>
 #include <pikv/gpu/device.hpp>
+#include <pikv/gpu/transport/page_mover.hpp>
 #include <pikv/messages/actors.hpp>
 #include <pikv/monitoring/metrics.hpp>
 
@@ -82,6 +83,7 @@ struct cache_context {
   float scale = 1; ///< 1 / sqrt(head_dim)
 
   std::vector<device_entry> devices;
+  gpu::transport::page_movers movers; ///< of the transfer actor; before the streams they use
   std::vector<lane_entry> lanes;
   request_table requests;
   policy_store policies;

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include <pikv/actors/context.hpp>
+
 namespace pikv {
 
 namespace {
@@ -65,6 +67,20 @@ result<gpu::tensor_ref> check_tensor(const char* what, const const_tensor& x, st
   // Kernels only write tensors that came in as `tensor`.
   auto* data = const_cast<std::byte*>(static_cast<const std::byte*>(x.data));
   return gpu::tensor_ref{data, x.type, row_stride, head_stride};
+}
+
+result<void> check_reach(const cache_context& context, std::initializer_list<const void*> buffers) {
+  if (context.movers.all_reach())
+    return {};
+  for (const void* p : buffers)
+    for (const auto& x : context.devices)
+      if (p != nullptr && !x.device->reaches(p))
+        return {
+            errc::unsupported,
+            fmt::format("a buffer lies on a GPU whose memory GPU {} does not reach; hand in host "
+                        "memory",
+                        x.device->gpu())};
+  return {};
 }
 
 result<std::vector<work_part>> check_parts(const model_shape& shape, std::uint32_t layer,

@@ -68,6 +68,7 @@ result<void> add_devices(cache_context& c) {
     o.scratch_bytes = s.scratch_bytes;
     o.threads = threads_of(s);
     o.spin = spin_of(c.settings.runtime.latency);
+    o.peers_required = c.settings.transfer.path == move_path::peer;
     auto made = gpu::make_device(s.backend, o);
     if (!made)
       return made.error();
@@ -88,6 +89,17 @@ result<void> add_devices(cache_context& c) {
     if (!c.lanes[l].stream)
       return {errc::io_failed, "the system gives no more threads; lower runtime.lanes"};
   }
+  return {};
+}
+
+result<void> add_movers(cache_context& c) {
+  std::vector<gpu::transport::end_point> ends;
+  for (const auto& x : c.devices)
+    ends.push_back({x.device, x.copy.get()});
+  auto made = gpu::transport::page_movers::make(c.settings.transfer.path, std::move(ends));
+  if (!made)
+    return made.error();
+  c.movers = std::move(*made);
   return {};
 }
 
@@ -121,6 +133,8 @@ public:
     if (settings.cache.sinks > settings.cache.page_tokens)
       return {errc::config_value, fmt::format("cache.sinks: {} is more than a page of {} holds",
                                               settings.cache.sinks, settings.cache.page_tokens)};
+    if (auto r = gpu::transport::check_path(settings.transfer.path, settings.devices.backend); !r)
+      return r;
     watcher_ = spawn_config_watcher(system_, {state_, apply, metrics_});
     ticker_ = spawn_metrics(system_, metrics_, supervisor_actor{}, watcher_, metrics_interval);
     if (auto r = serve(settings.metrics); !r)
@@ -154,6 +168,8 @@ public:
     c->scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim));
     c->metrics = metrics_;
     if (auto r = add_devices(*c); !r)
+      return r.error();
+    if (auto r = add_movers(*c); !r)
       return r.error();
     auto p = make_policy_set(s, shape, state_->version());
     if (!p)
@@ -256,6 +272,7 @@ private:
         s->synchronize();
     for (auto& l : c.lanes)
       l.stream->synchronize();
+    c.movers.synchronize(); // last: a move that hangs ends at its deadline
     sweeper_ = {};
   }
 

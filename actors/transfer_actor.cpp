@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pikv/actors/transfer_actor.hpp>
 
-#include <algorithm>
+#include <chrono>
 #include <optional>
-#include <span>
 #include <stdexcept>
-#include <vector>
 
 #include <caf/actor_system.hpp>
 #include <caf/typed_event_based_actor.hpp>
 #include <caf/typed_response_promise.hpp>
-#include <fmt/format.h>
 
 #include <pikv/actors/jobs.hpp>
 #include <pikv/messages/caf_error.hpp>
@@ -19,10 +16,11 @@ namespace pikv {
 
 namespace {
 
+using steady = std::chrono::steady_clock;
+
 struct moving {
-  device_id target{};
+  gpu::transport::page_move blocks; // shared until the target has adopted
   adopt_work arrived;               // with references on the target
-  std::vector<gpu::block> from, to; // shared until the target has adopted
   std::uint64_t bytes = 0;
   double seconds = 0;
 };
@@ -38,26 +36,39 @@ struct transfer_state {
 };
 
 using self_pointer = transfer_actor::stateful_pointer<transfer_state>;
-constexpr auto path = monitoring::transfer_path::device_to_device;
+
+monitoring::transfer_path path_of(const gpu::transport::page_mover& x) noexcept {
+  return x.through_nccl() ? monitoring::transfer_path::nccl
+                          : monitoring::transfer_path::device_to_device;
+}
 
 /// Shares the source and allocates its copy; returns the copy's name.
 result<buffer_ref> plan_copy(cache_context& context, const buffer_ref& from, moving& m) {
+  if (from.device != m.blocks.source)
+    return error{errc::internal, "the pages of one move lie on several devices"};
   auto source = context.devices[from.device.value].device->memory().share(from);
   if (!source)
     return source.error();
-  auto target = context.devices[m.target.value].device->memory().allocate(source->bytes());
+  auto target = context.devices[m.blocks.target.value].device->memory().allocate(source->bytes());
   if (!target)
     return target.error();
   auto ref = target->ref();
   m.bytes += source->bytes();
-  m.from.push_back(std::move(*source));
-  m.to.push_back(std::move(*target));
+  m.blocks.from.push_back(std::move(*source));
+  m.blocks.to.push_back(std::move(*target));
   return ref;
+}
+
+device_id source_of(const move_work& w) noexcept {
+  return w.pages.empty() ? w.target : w.pages.front().data.device;
 }
 
 result<std::shared_ptr<moving>> prepare(const move_work& w, cache_context& context) {
   auto m = std::make_shared<moving>();
-  m->target = w.target;
+  m->blocks.source = source_of(w);
+  m->blocks.target = w.target;
+  // Half of what the owner waits: it must not have given the pages up when they are adopted.
+  m->blocks.deadline = steady::now() + context.settings.limits.deadline / 2;
   for (auto page : w.pages) {
     auto data = plan_copy(context, page.data, *m);
     if (!data)
@@ -74,59 +85,38 @@ result<std::shared_ptr<moving>> prepare(const move_work& w, cache_context& conte
   return m;
 }
 
-std::vector<std::uint64_t> checksums(const std::vector<gpu::block>& blocks,
-                                     const gpu::kernel_table& kernels, gpu::executor& x) {
-  std::vector<std::span<const std::byte>> runs;
-  for (const auto& b : blocks)
-    runs.emplace_back(b.data(), b.bytes());
-  std::vector<std::uint64_t> out(runs.size());
-  kernels.checksum({runs, out}, x);
-  return out;
-}
-
-void copy_and_verify(moving& m, const gpu::kernel_table& kernels, gpu::executor& x, error& status) {
-  auto begin = std::chrono::steady_clock::now();
-  std::vector<gpu::copy_item> items;
-  for (std::size_t i = 0; i < m.from.size(); ++i)
-    items.push_back({m.from[i].data(), m.to[i].data(), m.from[i].bytes()});
-  const auto sent = checksums(m.from, kernels, x);
-  kernels.copy(items, x);
-  const auto arrived = checksums(m.to, kernels, x);
-  if (const auto bad = std::ranges::mismatch(sent, arrived); bad.in1 != sent.end()) {
-    const auto i = static_cast<std::size_t>(bad.in1 - sent.begin());
-    status = {errc::corrupt_page, fmt::format("a page of {} bytes did not arrive as it was sent; "
-                                              "the original is kept",
-                                              m.from[i].bytes())};
-    return;
-  }
-  m.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+/// On the stream's thread.
+void copy(moving& m, gpu::transport::page_mover& mover, gpu::executor& x, error& status) {
+  const auto begin = steady::now();
+  if (auto r = mover.move(m.blocks, x); !r)
+    status = r.error();
+  m.seconds = std::chrono::duration<double>(steady::now() - begin).count();
 }
 
 caf::result<move_done> move(self_pointer self, const move_work& w) {
   auto& s = self->state;
   auto p = self->make_response_promise<move_done>();
   owed_answer<move_done> owed{p};
-  auto prepared = prepare(w, *s.context);
-  if (!prepared) {
-    s.probe->failed(path, prepared.code());
-    owed.deliver(to_caf(prepared.error()));
-    return p;
-  }
-  auto m = std::move(*prepared);
-  auto fail = [self, owed](const error& e) mutable {
+  const auto mover = s.context->movers.between(source_of(w), w.target);
+  auto fail = [self, owed, path = path_of(*mover)](const error& e) mutable {
     self->state.probe->failed(path, e.code);
     owed.deliver(to_caf(e));
   };
-  auto& target = s.context->devices[w.target.value];
+  auto prepared = prepare(w, *s.context);
+  if (!prepared) {
+    fail(prepared.error());
+    return p;
+  }
+  auto m = std::move(*prepared);
   s.jobs.launch(
-      self, *target.copy, "move",
-      [m, &kernels = target.device->kernels()](gpu::executor& x, error& status) {
-        copy_and_verify(*m, kernels, x, status);
-      },
-      [self, m, owed, fail]() mutable {
+      self, mover->stream_to(w.target), "move",
+      [m, mover](gpu::executor& x, error& status) { copy(*m, *mover, x, status); },
+      [self, m, owed, fail, path = path_of(*mover)]() mutable {
         auto& context = *self->state.context;
+        if (steady::now() >= m->blocks.deadline)
+          return fail({errc::deadline_exceeded, "the pages arrived too late to be adopted"});
         self->state.probe->transferred(path, m->bytes, m->seconds);
-        const auto owner = context.owners.get(m->target.value);
+        const auto owner = context.owners.get(m->blocks.target.value);
         self->request(owner.handle, context.settings.limits.deadline, m->arrived)
             .then([m, owed,
                    now = owner.incarnation](ack_atom) mutable { owed.deliver(move_done{now}); },

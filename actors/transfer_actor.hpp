@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The actor that moves pages between devices of this process (`local` transport).
+/// The actor that moves pages between devices of this process.
 #pragma once
 
 #include <pikv/actors/context.hpp>
@@ -8,9 +8,10 @@
 
 namespace pikv {
 
-/// Copies on the target's copy stream, compares checksums (XXH3) of what was read and what has
-/// arrived, and answers only when the target's owner has adopted the pages. On any failure nothing
-/// is adopted and the source keeps its pages.
+/// Has pages copied by the mover between the two devices (gpu/transport/page_mover.hpp), which
+/// compares checksums of what was read and what has arrived, and answers only when the target's
+/// owner has adopted the pages. On any failure, also when half of limits.deadline has passed,
+/// nothing is adopted and the source keeps its pages.
 transfer_actor spawn_transfer(caf::actor_system& system, context_ptr context);
 
 } // namespace pikv

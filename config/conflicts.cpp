@@ -15,6 +15,11 @@ std::optional<conflict> find_conflict(const settings& x) {
                     fmt::format("{} is less than a page of {} tokens; allowed: at least "
                                 "cache.page_tokens",
                                 x.cache.window, x.cache.page_tokens)};
+  if (x.transfer.path == move_path::nccl && x.devices.backend != "cuda")
+    return conflict{{"transfer.path", "devices.backend"},
+                    fmt::format("nccl moves pages between GPUs only, not on backend {}; allowed: "
+                                "auto, peer, or devices.backend cuda",
+                                clipped(x.devices.backend))};
   const auto host = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.'
            || c == ':' || c == '-' || c == '_' || c == '[' || c == ']';

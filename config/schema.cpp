@@ -32,6 +32,11 @@ std::span<const std::string_view> names_of<full_policy>() {
   static constexpr std::string_view names[] = {"evict", "refuse"};
   return names;
 }
+template <>
+std::span<const std::string_view> names_of<move_path>() {
+  static constexpr std::string_view names[] = {"auto", "peer", "nccl"};
+  return names;
+}
 
 template <class T>
 option_value to_value(const T& x) {
@@ -119,6 +124,17 @@ section devices_section() {
                                      "memory for work in flight on each device", least, most)}};
 }
 
+section transfer_section() {
+  return {"transfer",
+          "how pages move between devices",
+          change::restart,
+          nullptr,
+          {key<&settings::transfer, &transfer_settings::path>(
+              "transfer.path", option_type::text,
+              "what carries them: peer copies between GPUs that reach each other's memory, NCCL "
+              "(devices.backend cuda only), or auto: peer where it works, else NCCL")}};
+}
+
 section cache_section() {
   using c = cache_settings;
   constexpr auto s = &settings::cache;
@@ -197,6 +213,7 @@ std::span<const section> sections() {
   static const std::vector<section> all = {
       runtime_section(),
       devices_section(),
+      transfer_section(),
       cache_section(),
       policy_section("placement", "which shard a settled page belongs to", &settings::placement),
       policy_section("routing", "which shards a query reads", &settings::routing),

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 
+#include <pikv/messages/move_path.hpp>
 #include <pikv/messages/options.hpp>
 #include <pikv/messages/types.hpp>
 
@@ -29,6 +30,10 @@ struct device_settings {
   std::uint32_t threads = 0; ///< per device; 0: cores / count, at least 1
   std::uint64_t memory_bytes = std::uint64_t{1} << 30;
   std::uint64_t scratch_bytes = std::uint64_t{256} << 20;
+};
+
+struct transfer_settings {
+  move_path path = move_path::automatic;
 };
 
 struct cache_settings {
@@ -64,6 +69,7 @@ struct metrics_settings {
 struct settings {
   runtime_settings runtime;
   device_settings devices;
+  transfer_settings transfer;
   cache_settings cache;
   policy_choice placement{"stripe", {}};
   policy_choice routing{"all", {}};

@@ -143,6 +143,11 @@ public:
   virtual ~device() = default;
   virtual device_id id() const noexcept = 0;
   virtual std::string_view backend() const noexcept = 0; ///< "host", "cuda"
+  /// The GPU that it lives on; devices of one GPU reach each other's memory. -1: the host.
+  virtual int gpu() const noexcept { return -1; }
+  /// Whether kernels can be given a tensor at this address: false for the memory of another GPU
+  /// without peer access.
+  virtual bool reaches(const void*) const noexcept { return true; }
   virtual arena& memory() noexcept = 0;                  ///< pages and summaries: the tier's budget
   virtual arena& scratch() noexcept = 0;                 ///< partials, scores, selections
   /// Null when the system refuses a thread or queue. A stream may outlive its device.
@@ -170,6 +175,8 @@ struct device_options {
   std::uint32_t threads = 1; ///< host: threads that share one kernel's work, the stream's included
   /// host: how long an idle worker spins before it sleeps; longer answers sooner and burns a core.
   std::chrono::microseconds spin{50};
+  /// cuda: refuse a GPU that does not reach the memory of every GPU in use, and they its.
+  bool peers_required = true;
 };
 
 /// Makes a device of the named backend; errc::unsupported lists those that this build has.

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pikv/gpu/cuda/cuda_device.hpp>
 
-#include <mutex>
-#include <set>
 #include <system_error>
 #include <utility>
 
@@ -12,6 +10,7 @@
 #include <pikv/gpu/cuda/cuda_event.hpp>
 #include <pikv/gpu/cuda/cuda_stream.hpp>
 #include <pikv/gpu/cuda/cuda_ticket.hpp>
+#include <pikv/gpu/cuda/peer_access.hpp>
 #include <pikv/gpu/cuda/resident_table.hpp>
 #include <pikv/gpu/cuda/status.hpp>
 #include <pikv/gpu/memory/slab_arena.hpp>
@@ -29,6 +28,8 @@ public:
 
   device_id id() const noexcept override { return options_.id; }
   std::string_view backend() const noexcept override { return "cuda"; }
+  int gpu() const noexcept override { return gpu_; }
+  bool reaches(const void* p) const noexcept override { return can_reach(gpu_, p); }
   arena& memory() noexcept override { return *memory_; }
   arena& scratch() noexcept override { return *scratch_; }
   const kernel_table& kernels() const noexcept override { return cuda_kernels(); }
@@ -113,34 +114,6 @@ result<std::unique_ptr<memory_source>> host_region(std::size_t bytes) {
       static_cast<std::byte*>(p), whole(bytes), [p] { cudaFreeHost(p); })};
 }
 
-/// Lets `gpu` and the GPUs in use before it read each other's memory: pages that move are hashed
-/// and copied by the target's GPU.
-result<void> connect_to_peers(int gpu) {
-  static std::mutex mutex;
-  static std::set<int> used;
-  const std::lock_guard lock{mutex};
-  for (const int other : used)
-    for (const auto& [reader, owner] : {std::pair{gpu, other}, std::pair{other, gpu}}) {
-      if (reader == owner)
-        continue;
-      int can = 0;
-      PIKV_CUDA_TRY(cudaDeviceCanAccessPeer(&can, reader, owner));
-      if (can == 0)
-        return {errc::unsupported,
-                fmt::format("GPU {} cannot read the memory of GPU {}; hide one of them with "
-                            "CUDA_VISIBLE_DEVICES",
-                            reader, owner)};
-      PIKV_CUDA_TRY(cudaSetDevice(reader));
-      if (const auto code = cudaDeviceEnablePeerAccess(owner, 0); code != cudaSuccess) {
-        cudaGetLastError();
-        if (code != cudaErrorPeerAccessAlreadyEnabled)
-          return cuda_error(code, "cudaDeviceEnablePeerAccess");
-      }
-    }
-  used.insert(gpu);
-  return check(cudaSetDevice(gpu), "cudaSetDevice");
-}
-
 } // namespace
 
 result<std::shared_ptr<device>> make_cuda_device(const device_options& x) {
@@ -152,7 +125,7 @@ result<std::shared_ptr<device>> make_cuda_device(const device_options& x) {
                         code == cudaSuccess ? "none found" : cudaGetErrorString(code))};
   }
   const int gpu = static_cast<int>(x.id.value % static_cast<std::uint32_t>(gpus));
-  if (auto r = connect_to_peers(gpu); !r)
+  if (auto r = connect_to_peers(gpu, x.peers_required); !r)
     return r.error();
   cudaDeviceProp properties{};
   PIKV_CUDA_TRY(cudaGetDeviceProperties(&properties, gpu));

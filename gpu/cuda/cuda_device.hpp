@@ -13,7 +13,8 @@
 namespace pikv::gpu::cuda {
 
 /// Takes both budgets at once: allocations on a running GPU would stop it. errc::unsupported where
-/// there is no GPU or driver, errc::over_budget where the budgets do not fit.
+/// there is no GPU or driver, or one without the peer access that is required, errc::over_budget
+/// where the budgets do not fit.
 result<std::shared_ptr<device>> make_cuda_device(const device_options& options);
 
 /// The kernels of this backend; their executor must be a launch_queue.

@@ -80,6 +80,38 @@ TEST(bad_start, settings_out_of_range_are_refused) {
   }
 }
 
+TEST(bad_start, nccl_on_the_host_is_refused_and_says_what_to_set) {
+  auto s = small_settings();
+  s.transfer.path = move_path::nccl;
+  const auto r = runtime::start(s);
+  ASSERT_EQ(r.code(), errc::config_value);
+  EXPECT_NE(r.error().what.find("transfer.path"), std::string::npos) << r.error().what;
+  EXPECT_NE(r.error().what.find("devices.backend"), std::string::npos) << r.error().what;
+}
+
+TEST(bad_start, nccl_in_a_build_without_it_is_refused_and_says_what_to_do) {
+  auto s = small_settings();
+  s.devices.backend = "cuda";
+  s.transfer.path = move_path::nccl;
+  const auto r = runtime::start(s);
+  if (r.ok())
+    GTEST_SKIP() << "this build has NCCL";
+  ASSERT_EQ(r.code(), errc::unsupported);
+  EXPECT_NE(r.error().what.find("PIKV_WITH_NCCL"), std::string::npos) << r.error().what;
+  EXPECT_NE(r.error().what.find("transfer.path"), std::string::npos) << r.error().what;
+}
+
+TEST(bad_start, host_devices_take_every_path_but_nccl) {
+  for (const auto path : {move_path::automatic, move_path::peer}) {
+    auto s = small_settings();
+    s.devices.count = 3;
+    s.transfer.path = path;
+    auto r = runtime::start(s);
+    ASSERT_TRUE(r.ok());
+    EXPECT_TRUE(r->open({1, 4, 2, 32, 0}).ok());
+  }
+}
+
 TEST(bad_start, faulty_files_are_refused) {
   EXPECT_EQ(runtime::from_file("/nonexistent/pikv.yaml").code(), errc::io_failed);
 }

@@ -145,6 +145,11 @@ const bad_input rows[] = {
     // between keys
     {"window_below_a_page", "cache:\n  window: 8\n", value, "2:11", "cache.window",
      "8 is less than a page of 16 tokens"},
+    {"nccl_on_the_host", "transfer:\n  path: nccl\n", value, "2:9", "transfer.path",
+     "nccl moves pages between GPUs only, not on backend \"host\""},
+    {"host_under_nccl", "devices: {backend: host}\ntransfer: {path: nccl}\n", value, "2:18",
+     "transfer.path", "devices.backend cuda"},
+    {"unknown_path", "transfer:\n  path: tcp\n", value, "2:9", "transfer.path", "auto, peer, nccl"},
     {"page_above_the_window", "cache:\n  window: 32\n  page_tokens: 64\n", value, "2:11",
      "cache.window", "32 is less than a page of 64 tokens"},
 };

@@ -67,8 +67,8 @@ TEST(check_reload, takes_live_keys) {
 }
 
 TEST(check_reload, refuses_each_section_that_needs_a_restart) {
-  for (const auto* text :
-       {"runtime: {lanes: 2}", "devices: {count: 2}", "cache: {sinks: 1}", "metrics: {port: 1}"})
+  for (const auto* text : {"runtime: {lanes: 2}", "devices: {count: 2}", "transfer: {path: peer}",
+                           "cache: {sinks: 1}", "metrics: {port: 1}"})
     EXPECT_EQ(check_reload(settings{}, must_read(text)).code(), errc::config_restart) << text;
 }
 

@@ -33,6 +33,13 @@ TEST(parse, reads_devices) {
   EXPECT_EQ(x.scratch_bytes, std::uint64_t{64} << 20);
 }
 
+TEST(parse, reads_transfer) {
+  EXPECT_EQ(must_read("transfer: {path: peer}").transfer.path, move_path::peer);
+  EXPECT_EQ(must_read("transfer: {path: auto}").transfer.path, move_path::automatic);
+  EXPECT_EQ(must_read("devices: {backend: cuda}\ntransfer: {path: nccl}").transfer.path,
+            move_path::nccl);
+}
+
 TEST(parse, reads_cache) {
   const auto x = must_read("cache: {page_tokens: 32, dtype: bf16, sinks: 0, window: 64, shards: 7, "
                            "shard_capacity_pages: 100}")
@@ -118,7 +125,7 @@ TEST(parse, says_exactly_what_is_wrong_with_a_value) {
 TEST(parse, says_exactly_what_is_wrong_with_a_key) {
   const auto what = read("cache: {}\n\nroutng: {policy: all}\n").error().what;
   EXPECT_EQ(what.find("t.yaml:3:1: routng: there is no such key; did you mean \"routing\"? "
-                      "Allowed: runtime, devices, cache"),
+                      "Allowed: runtime, devices, transfer, cache"),
             0u)
       << what;
 }

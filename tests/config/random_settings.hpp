@@ -55,6 +55,8 @@ inline settings random_settings(generator& random) {
     }
   }
   x.cache.window = std::max(x.cache.window, x.cache.page_tokens);
+  if (x.transfer.path == move_path::nccl)
+    x.devices.backend = "cuda";
   return x;
 }
 

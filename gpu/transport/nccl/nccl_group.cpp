@@ -68,7 +68,7 @@ result<std::unique_ptr<nccl_group>> nccl_group::make(std::span<const int> gpus) 
     return r.error();
   keep_multicast_off();
   std::unique_ptr<nccl_group> x{new nccl_group(gpus)};
-  if (auto r = x->start(); !r)
+  if (auto r = x->start(in(setup_limit)); !r)
     return r.error();
   return x;
 }
@@ -80,8 +80,8 @@ nccl_group::~nccl_group() {
   aborted_.wait(in(held_up ? abort_limit : reclaim_limit));
 }
 
-result<void> nccl_group::start() {
-  auto made = communicators::make(gpus_, in(setup_limit), aborted_);
+result<void> nccl_group::start(time_point deadline) {
+  auto made = communicators::make(gpus_, deadline, aborted_);
   if (!made) {
     why_ = made.error().what;
     return made.error();
@@ -91,9 +91,9 @@ result<void> nccl_group::start() {
   const auto probe = pair_probe::make(gpus_);
   if (!probe)
     return give_up(probe.error());
-  if (auto r = exchange_all((*probe)->all_pairs(), (*probe)->streams()); !r)
+  if (auto r = exchange_all((*probe)->all_pairs(), (*probe)->streams(), deadline); !r)
     return r;
-  return wait((*probe)->streams(), in(setup_limit));
+  return wait((*probe)->streams(), deadline);
 }
 
 result<void> nccl_group::alive() const {
@@ -125,7 +125,8 @@ result<void> nccl_group::check(std::span<const exchange> exchanges) const {
   return {};
 }
 
-result<void> nccl_group::exchange_all(std::span<const exchange> exchanges, streams_ref streams) {
+result<void> nccl_group::exchange_all(std::span<const exchange> exchanges, streams_ref streams,
+                                      time_point deadline) {
   for (auto r : {alive(), check_streams(streams), check(exchanges)})
     if (!r)
       return r;
@@ -134,7 +135,7 @@ result<void> nccl_group::exchange_all(std::span<const exchange> exchanges, strea
   in_flight_ = true;
   auto r = enqueue(exchanges, streams);
   if (r)
-    r = comms_.settle("ncclGroupEnd", in(enqueue_limit));
+    r = comms_.settle("ncclGroupEnd", std::min(deadline, in(enqueue_limit)));
   if (!r)
     return give_up(r.error());
   return r;
@@ -172,7 +173,7 @@ result<void> nccl_group::poll() {
   return comms_.poll();
 }
 
-result<void> nccl_group::wait(streams_ref streams, std::chrono::steady_clock::time_point deadline) {
+result<void> nccl_group::wait(streams_ref streams, time_point deadline) {
   for (auto r : {alive(), check_streams(streams)})
     if (!r)
       return r;
@@ -204,12 +205,12 @@ void nccl_group::abort() {
     give_up({errc::cancelled, "abort() was called"});
 }
 
-result<void> nccl_group::reinit() {
+result<void> nccl_group::reinit(time_point deadline) {
   abort();
-  if (!aborted_.wait(in(reclaim_limit)))
+  if (!aborted_.wait(std::min(deadline, in(reclaim_limit))))
     return {errc::deadline_exceeded,
             "streams still hold kernels of the aborted group; end what they wait for"};
-  return start();
+  return start(std::min(deadline, in(setup_limit)));
 }
 
 } // namespace pikv::gpu::transport

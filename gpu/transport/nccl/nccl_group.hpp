@@ -62,8 +62,9 @@ public:
   /// and targets must live, and targets may not be read, before the streams have passed. Refuses
   /// ranks that do not exist, null pointers and null streams with errc::invalid_argument, and then
   /// has enqueued nothing. Any other error aborts the group, also that NCCL has no room (thousands
-  /// of exchanges are in flight) for 20 seconds.
-  result<void> exchange_all(std::span<const exchange> exchanges, streams_ref streams);
+  /// of exchanges are in flight) for 20 seconds or until `deadline`.
+  result<void> exchange_all(std::span<const exchange> exchanges, streams_ref streams,
+                            time_point deadline = time_point::max());
 
   /// errc::io_failed where a peer or the system failed, errc::internal for any other error of NCCL
   /// since the last call. Does not block; leaves the abort to the caller.
@@ -71,21 +72,22 @@ public:
 
   /// Waits until the streams have done all their work. Aborts the group at the deadline
   /// (errc::deadline_exceeded) and on an error of NCCL or a stream.
-  result<void> wait(streams_ref streams, std::chrono::steady_clock::time_point deadline);
+  result<void> wait(streams_ref streams, time_point deadline);
 
   /// Ends NCCL's kernels on all ranks, those that run and those still behind other work of their
   /// streams; what exchanges in flight have written is not known. Sources and targets must live
   /// until the streams have passed. Blocks for two seconds at most.
   void abort();
 
-  /// Builds the communicators anew, after an abort or instead of one. Blocks like `make`.
-  /// errc::deadline_exceeded where a stream still holds kernels of the aborted ones behind other
-  /// work: call again once that work has ended.
-  result<void> reinit();
+  /// Builds the communicators anew, after an abort or instead of one. Blocks like `make`, but not
+  /// past the deadline (and the two seconds of an abort). errc::deadline_exceeded where it passes,
+  /// or where a stream still holds kernels of the aborted ones behind other work: call again once
+  /// that work has ended.
+  result<void> reinit(time_point deadline = time_point::max());
 
 private:
   explicit nccl_group(std::span<const int> gpus) : gpus_(gpus.begin(), gpus.end()) {}
-  result<void> start();
+  result<void> start(time_point deadline);
   result<void> alive() const;
   result<void> check_streams(streams_ref streams) const;
   result<void> check(std::span<const exchange> exchanges) const;

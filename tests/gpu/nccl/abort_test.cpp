@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <condition_variable>
-#include <mutex>
 #include <thread>
 
 #include "gpu/nccl/group_fixture.hpp"
+#include "gpu/nccl/stream_gate.hpp"
 
 namespace pikv {
 namespace {
@@ -12,37 +11,6 @@ using namespace std::chrono_literals;
 
 using gpu::transport::exchange;
 using clock = std::chrono::steady_clock;
-
-/// Holds up a stream until it is opened, which the end of its scope does at the latest.
-class gate {
-public:
-  explicit gate(cudaStream_t stream) : stream_(stream) {
-    test::expect_cuda(cudaLaunchHostFunc(stream, &gate::hold, this));
-  }
-  gate(const gate&) = delete;
-  gate& operator=(const gate&) = delete;
-  ~gate() {
-    open();
-    cudaStreamSynchronize(stream_); // it uses this object
-  }
-  void open() {
-    const std::lock_guard lock(mutex_);
-    open_ = true;
-    opened_.notify_all();
-  }
-
-private:
-  static void hold(void* self) {
-    auto& x = *static_cast<gate*>(self);
-    std::unique_lock lock(x.mutex_);
-    x.opened_.wait(lock, [&x] { return x.open_; });
-  }
-
-  const cudaStream_t stream_;
-  std::mutex mutex_;
-  std::condition_variable opened_;
-  bool open_ = false;
-};
 
 /// The last rank sends to the first: with one GPU to itself.
 class nccl_abort : public test::nccl_test {
@@ -67,7 +35,7 @@ protected:
 
   /// The sender's stream is held up, so that the receiver's kernel waits for a sender in vain.
   void expect_deadline_then_recovery() {
-    gate held(streams.back());
+    test::stream_gate held(streams.back());
     ASSERT_TRUE(group->exchange_all({&x, 1}, streams).ok());
     const auto began = clock::now();
     const auto r = group->wait(streams, began + 300ms);
@@ -112,7 +80,7 @@ TEST_F(nccl_abort_of_two, a_receive_whose_sender_is_held_up_ends_at_its_deadline
 }
 
 TEST_F(nccl_abort_of_two, the_receivers_stream_is_free_while_the_sender_is_held_up) {
-  gate held(streams.back());
+  test::stream_gate held(streams.back());
   ASSERT_TRUE(group->exchange_all({&x, 1}, streams).ok());
   EXPECT_EQ(group->wait(streams, clock::now() + 300ms).code(), errc::deadline_exceeded);
   for (const auto limit = clock::now() + 10s;
@@ -131,7 +99,7 @@ TEST_F(nccl_abort, an_idle_group_can_be_aborted_and_built_anew) {
 TEST_F(nccl_abort, reinit_of_a_group_in_use_builds_it_anew) { expect_works_after_reinit(); }
 
 TEST_F(nccl_abort, reinit_says_so_while_a_stream_holds_what_was_aborted) {
-  gate held(streams.back());
+  test::stream_gate held(streams.back());
   ASSERT_TRUE(group->exchange_all({&x, 1}, streams).ok());
   group->abort();
   EXPECT_EQ(group->reinit().code(), errc::deadline_exceeded);
@@ -140,7 +108,7 @@ TEST_F(nccl_abort, reinit_says_so_while_a_stream_holds_what_was_aborted) {
 }
 
 TEST_F(nccl_abort, a_group_with_exchanges_in_flight_can_be_destroyed) {
-  gate held(streams.back());
+  test::stream_gate held(streams.back());
   ASSERT_TRUE(group->exchange_all({&x, 1}, streams).ok());
   const auto began = clock::now();
   group.reset();
