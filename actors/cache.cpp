@@ -49,15 +49,18 @@ result<sequence_id> cache::open() {
                                           limit)};
   }
   auto id = context.new_sequence(context.turns.fetch_add(1));
+  context.open.add(id);
   impl::call c;
   c.kind = request_kind::open;
   c.parts = {{id, 0, 0, 0}};
   // Nothing has to be waited for: later calls for the sequence follow this one in its lane. Only a
   // refusal at the door is known here.
   auto state = std::make_shared<detail::completion_state<void>>();
-  impl_->submit(std::move(c), [state, impl = impl_](result<request_outcome> x) {
-    if (!x)
+  impl_->submit(std::move(c), [state, id, impl = impl_](result<request_outcome> x) {
+    if (!x) {
       impl->context().sequences.fetch_sub(1);
+      impl->context().open.remove(id);
+    }
     state->fill(x ? result<void>{} : result<void>{x.error()});
   });
   if (state->ready() && !state->get())
@@ -69,13 +72,16 @@ completion<sequence_id> cache::fork(sequence_id parent) {
   auto& context = impl_->context();
   const auto child = context.new_sequence(parent.value);
   context.sequences.fetch_add(1);
+  context.open.add(child);
   auto [done, publish] = promised<sequence_id>([child](const auto&) { return child; });
   impl::call c;
   c.kind = request_kind::fork;
   c.parts = {{parent, 0, 0, 0}, {child, 0, 0, 0}};
-  impl_->submit(std::move(c), [&context, impl = impl_, f = std::move(publish)](auto x) {
-    if (!x)
+  impl_->submit(std::move(c), [&context, child, impl = impl_, f = std::move(publish)](auto x) {
+    if (!x) {
       context.sequences.fetch_sub(1);
+      context.open.remove(child);
+    }
     f(std::move(x));
   });
   return done;

@@ -13,6 +13,7 @@
 #include <shared_mutex>
 #include <vector>
 
+#include <pikv/actors/open_sequences.hpp>
 #include <pikv/actors/policy_set.hpp>
 #include <pikv/actors/request_table.hpp>
 #include <pikv/gpu/device.hpp>
@@ -89,6 +90,7 @@ struct cache_context {
   policy_store policies;
   std::shared_ptr<monitoring::metrics> metrics;
   std::atomic<std::uint64_t> sequences{0};
+  open_sequences open;
   std::atomic<std::uint64_t> next_sequence{1};
   std::atomic<std::uint64_t> turns{0}; ///< residues of new sequences
   std::atomic<std::uint64_t> restarts{0};

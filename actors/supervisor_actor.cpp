@@ -94,6 +94,10 @@ void clean_up(cache_context& context, child who, std::uint64_t incarnation) {
     // The new router is in the directory. Sequences that were opened between its start and now may
     // have gone to the old one; requests that still name the old one are dead.
     context.lanes[who.index].lost_before = context.first_unused_sequence();
+    context.open.remove_if([&](sequence_id x) {
+      return context.lane_of(x).value == who.index
+             && x.value < context.lanes[who.index].lost_before.load();
+    });
     context.requests.end_lane({who.index}, incarnation,
                               {errc::actor_down, "the router of this sequence went down; retry"});
     for (std::size_t d = 0; d < context.owners.size(); ++d)

@@ -61,6 +61,7 @@ void router_state::change(const client_request& r, const std::shared_ptr<request
     if (sequences_.find(id)->counted)
       context_->sequences.fetch_sub(1);
     sequences_.close(id);
+    context_->open.remove(id);
   }
   tell_owners(*q, {verb, id, {}}, [this, r](const error& failed) {
     if (failed.code != errc::ok)

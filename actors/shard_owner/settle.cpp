@@ -268,6 +268,8 @@ void shard_owner_state::adopt_local(const page_record_ref& page, gpu::block data
 result<void> shard_owner_state::adopt(const adopt_work& w) {
   auto& memory = device().device->memory();
   for (const auto& x : w.pages) {
+    if (!context_->open.contains(x.sequence))
+      continue; // closed on the way: nobody would ever drop the page
     auto data = memory.share(x.data);
     if (!data)
       return data.error();

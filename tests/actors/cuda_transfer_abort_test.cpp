@@ -109,28 +109,5 @@ TEST_F(cuda_transfer_abort, a_move_that_hangs_loses_nothing_and_later_moves_work
   EXPECT_EQ(failed(), failed_before);
 }
 
-TEST_F(cuda_transfer_abort, a_cache_with_a_move_that_hangs_can_be_stopped) {
-  cache_harness h{settings(), {1, 4, 2, 64, 0}, 8};
-  auto& mover = dynamic_cast<gpu::transport::nccl_mover&>(
-      *cache_access::context(h.kv()).movers.between({0}, {1}));
-  const auto x = h.open();
-  ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
-  stream_gate held(mover.native_stream({0}));
-  const auto hangs = begin(h, x, 100);
-  // The sequence's home holds its window; the other device holds something once a move has begun.
-  const auto& devices = cache_access::context(h.kv()).devices;
-  ASSERT_TRUE(eventually(
-      [&] {
-        return std::ranges::all_of(
-            devices, [](const auto& d) { return d.device->memory().usage().used > 0; });
-      },
-      5s));
-  const auto began = std::chrono::steady_clock::now();
-  h.run().stop();
-  EXPECT_LT(std::chrono::steady_clock::now() - began, 30s);
-  EXPECT_TRUE(hangs.append.done.wait().ok());
-  EXPECT_NE(hangs.attend.done.wait().code(), errc::deadline_exceeded);
-}
-
 } // namespace
 } // namespace pikv::test
