@@ -128,12 +128,12 @@ completion<append_report> cache::append(std::uint32_t layer, std::span<const bat
   if (options.deadline.count() < 0)
     return done::ended({errc::invalid_argument, "deadline: it must not be negative"});
   impl::call c;
+  c.kind = request_kind::append;
   if (auto r = impl_->put_behind(c, options.stream); !r)
     return done::ended(r.error());
   auto [result, publish] = promised<append_report>(
       [n](const request_outcome& x) { return append_report{n, x.attend.config_version}; },
       c.buffers.ticket);
-  c.kind = request_kind::append;
   c.layer = layer;
   c.parts = std::move(*rows);
   c.buffers.k = *kr;
@@ -201,11 +201,11 @@ completion<attend_report> cache::attend(std::uint32_t layer, std::span<const bat
   if (options.deadline.count() < 0)
     return done::ended({errc::invalid_argument, "deadline: it must not be negative"});
   impl::call c;
+  c.kind = request_kind::attend;
   if (auto r = impl_->put_behind(c, options.stream); !r)
     return done::ended(r.error());
   auto [result, publish] = promised<attend_report>(
       [](const request_outcome& x) { return x.attend; }, c.buffers.ticket);
-  c.kind = request_kind::attend;
   c.layer = layer;
   c.parts = std::move(*rows);
   c.buffers.q = *qr;

@@ -53,7 +53,7 @@ result<void> cache::impl::put_behind(call& c, void* stream) {
   auto ready = device.follow(stream);
   if (!ready)
     return ready.error();
-  auto ticket = device.make_ticket();
+  auto ticket = device.make_ticket(c.kind == request_kind::append);
   if (!ticket)
     return ticket.error();
   c.buffers.ready = std::move(*ready);

@@ -123,7 +123,8 @@ public:
   /// lazily: there it blocks until the request's last kernel is enqueued; and for what must not come
   /// behind a wait). For calls that named a
   /// stream, else errc::invalid_argument. After a failure the stream goes on at once, but buffers
-  /// stay in use until the completion is ready.
+  /// stay in use until the completion is ready. For an append it blocks until the append has ended: an
+  /// attend of the same sequences, which comes behind it anyway, is the better thing to wait for.
   result<void> enqueue_wait(void* stream) const {
     return detail::enqueue_wait(state_->ticket.get(), stream);
   }

@@ -89,7 +89,7 @@ error no_native_streams(std::string_view backend) {
 
 result<event> device::follow(void*) { return no_native_streams(backend()); }
 
-result<std::shared_ptr<ticket>> device::make_ticket() { return no_native_streams(backend()); }
+result<std::shared_ptr<ticket>> device::make_ticket(bool) { return no_native_streams(backend()); }
 
 std::string_view to_string(stream_role x) noexcept {
   switch (x) {

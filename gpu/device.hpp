@@ -160,7 +160,8 @@ public:
   /// thread's current device) has been given so far. errc::unsupported without such streams.
   virtual result<event> follow(void* native_stream);
   /// A ticket for such streams (ticket.hpp); errc::unsupported without them.
-  virtual result<std::shared_ptr<ticket>> make_ticket();
+  /// `by_host`: no task will pass it, so `hold` blocks until the request has ended.
+  virtual result<std::shared_ptr<ticket>> make_ticket(bool by_host);
   /// Whether a cache of these dimensions can live here, raw pages in this form; prepares for it.
   /// May block: called once, before the first stream is made.
   virtual result<void> supports(const cache_dims&, form /*raw*/) const { return {}; }

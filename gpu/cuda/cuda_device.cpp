@@ -66,7 +66,9 @@ public:
     return event(std::move(x));
   }
 
-  result<std::shared_ptr<ticket>> make_ticket() override { return make_cuda_ticket(); }
+  result<std::shared_ptr<ticket>> make_ticket(bool by_host) override {
+    return make_cuda_ticket(by_host);
+  }
 
   std::string describe() const override {
     return fmt::format("cuda: GPU {}, {}, {:.1f} GiB for pages", gpu_, name_,

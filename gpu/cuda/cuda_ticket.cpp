@@ -72,7 +72,8 @@ slot_pool& pool() {
 
 class cuda_ticket final : public ticket {
 public:
-  explicit cuda_ticket(const ticket_slot& s) noexcept : slot_(s) {}
+  cuda_ticket(const ticket_slot& s, bool by_host) noexcept
+      : slot_(s), eager_(!by_host && loads_eagerly()) {}
   ~cuda_ticket() override {
     end(errc::cancelled); // does nothing where it has passed
     pool().give_back(slot_);
@@ -126,7 +127,7 @@ public:
 
 private:
   const ticket_slot slot_;
-  const bool eager_ = loads_eagerly();
+  const bool eager_; ///< streams wait for the value
   std::atomic<bool> enqueued_{false}; ///< the GPU writes the value
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -136,11 +137,11 @@ private:
 
 } // namespace
 
-result<std::shared_ptr<ticket>> make_cuda_ticket() {
+result<std::shared_ptr<ticket>> make_cuda_ticket(bool by_host) {
   auto slot = pool().take();
   if (!slot)
     return slot.error();
-  return std::shared_ptr<ticket>{std::make_shared<cuda_ticket>(*slot)};
+  return std::shared_ptr<ticket>{std::make_shared<cuda_ticket>(*slot, by_host)};
 }
 
 } // namespace pikv::gpu::cuda

@@ -16,6 +16,6 @@
 namespace pikv::gpu::cuda {
 
 /// errc::over_budget where the system pins no more memory.
-result<std::shared_ptr<ticket>> make_cuda_ticket();
+result<std::shared_ptr<ticket>> make_cuda_ticket(bool by_host);
 
 } // namespace pikv::gpu::cuda
