@@ -88,7 +88,7 @@ TEST(usage, of_each_device_is_its_share_of_striped_pages) {
     std::uint64_t pages = 0;
     for (std::uint32_t layer = 0; layer < 2; ++layer)
       for (std::uint32_t page = 0; page < 42; ++page)
-        pages += (page + layer) % 8 % devices == d ? 1 : 0;
+        pages += (page + layer) % 8 % devices == d ? 1U : 0U;
     EXPECT_EQ(u.devices[d].pages_settled, pages) << "device " << d;
     EXPECT_EQ(u.devices[d].page_bytes, (pages + u.devices[d].pages_window) * page_bytes);
   }
