@@ -62,28 +62,6 @@ std::vector<gpu::copy_item> scattered(const std::byte* from, std::byte* to, std:
   return items;
 }
 
-void copy_in_one_call(const std::vector<gpu::copy_item>& items, cudaStream_t stream) {
-#if CUDART_VERSION >= 13000
-  std::vector<void*> to;
-  std::vector<const void*> from;
-  std::vector<std::size_t> bytes;
-  for (const auto& i : items) {
-    to.push_back(i.to);
-    from.push_back(i.from);
-    bytes.push_back(i.bytes);
-  }
-  cudaMemcpyAttributes how{};
-  how.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
-  std::size_t first = 0;
-  must(cudaMemcpyBatchAsync(to.data(), from.data(), bytes.data(), to.size(), &how, &first, 1,
-                            stream),
-       "batch");
-#else
-  for (const auto& i : items)
-    must(cudaMemcpyAsync(i.to, i.from, i.bytes, cudaMemcpyDefault, stream), "copy");
-#endif
-}
-
 /// One call on each of several streams, so that copies begin while others run.
 void copy_over_streams(const std::vector<gpu::copy_item>& items, gpu::cuda::launch_queue& q,
                        std::size_t streams) {
@@ -91,8 +69,7 @@ void copy_over_streams(const std::vector<gpu::copy_item>& items, gpu::cuda::laun
     const auto at = [&](std::size_t k) {
       return items.begin() + static_cast<std::ptrdiff_t>(items.size() * k / streams);
     };
-    copy_in_one_call({at(i), at(i + 1)}, stream);
-    return result<void>{};
+    return gpu::cuda::copy_by_engine({at(i), at(i + 1)}, stream);
   }));
 }
 
@@ -104,7 +81,7 @@ void bench_ways(gpu::cuda::launch_queue& q, const std::string& direction,
   const auto add = [&](const std::string& way, double us) {
     report({way, shape, us, static_cast<double>(total_bytes / 2), one_us});
   };
-  add("copy, batch call", time_us(stream, [&] { copy_in_one_call(items, stream); }));
+  add("copy, batch call", time_us(stream, [&] { must(gpu::cuda::copy_by_engine(items, stream)); }));
   for (const std::size_t streams : {2U, 4U, 8U})
     add(fmt::format("copy, batch, {} streams", streams),
         time_us(stream, [&] { copy_over_streams(items, q, streams); }));

@@ -13,24 +13,13 @@
 #include <pikv/actors/runtime.hpp>
 
 #include "engine_memory.hpp"
+#include "must.hpp"
 
 namespace pikv::bench {
 
 namespace {
 
 using steady = std::chrono::steady_clock;
-
-[[noreturn]] void stop(const error& e) {
-  fmt::print(stderr, "{}\n", to_string(e));
-  std::exit(1);
-}
-
-template <class T>
-T must(result<T> x) {
-  if (!x)
-    stop(x.error());
-  return std::move(*x);
-}
 
 const tools::kv_model& mixtral() { return *tools::find_model("mixtral-8x7b"); }
 

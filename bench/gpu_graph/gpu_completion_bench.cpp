@@ -32,6 +32,7 @@
 
 #include "device_memory.hpp"
 #include "empty_kernel.hpp"
+#include "must.hpp"
 
 namespace pikv::bench {
 namespace {
@@ -40,12 +41,6 @@ using steady = std::chrono::steady_clock;
 using microseconds = std::chrono::duration<double, std::micro>;
 
 constexpr int warm_ups = 200;
-
-[[noreturn]] void stop(const error& e) {
-  fmt::print(stderr, "{}\n", to_string(e));
-  std::fflush(nullptr);
-  std::_Exit(1); // streams and actors still run
-}
 
 /// The task, and how long its last round trip took: from where a call began, or the task itself.
 struct probe_task {

@@ -19,29 +19,20 @@
 #include <pikv/gpu/trace.hpp>
 
 #include "device_memory.hpp"
+#include "must.hpp"
 #include "plain_loop.hpp"
 
 namespace {
 
 using namespace pikv;
+using bench::must;
+using bench::stop;
 using steady = std::chrono::steady_clock;
 
 struct bench_options {
   std::uint32_t layers = 32, batch = 8, context = 32768, chunk = 2048, steps = 20;
   std::string trace; ///< timeline of some steps of each way, in the Chrome trace format
 };
-
-[[noreturn]] void stop(const error& e) {
-  fmt::print(stderr, "{}\n", to_string(e));
-  std::exit(1);
-}
-
-template <class T>
-T must(result<T> x) {
-  if (!x)
-    stop(x.error());
-  return std::move(*x);
-}
 
 /// One way to read the cache.
 struct way {

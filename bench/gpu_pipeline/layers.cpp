@@ -40,12 +40,6 @@ std::vector<std::uint32_t> shuffled(std::uint32_t n) {
 
 } // namespace
 
-void stop(const error& e) {
-  fmt::print(stderr, "{}\n", to_string(e));
-  std::fflush(nullptr);
-  std::_Exit(1); // streams still run
-}
-
 void must_end(const result<void>& r) {
   if (!r)
     stop(r.error());

@@ -16,6 +16,7 @@
 #include <pikv/gpu/kernels.hpp>
 
 #include "device_memory.hpp"
+#include "must.hpp"
 
 namespace pikv::bench {
 
@@ -69,16 +70,8 @@ private:
 };
 
 /// Ends the program with the error's text.
-[[noreturn]] void stop(const error& e);
 /// The completion of tasks that must not fail.
 void must_end(const result<void>& r);
-
-template <class T>
-T must(result<T> x) {
-  if (!x)
-    stop(x.error());
-  return std::move(*x);
-}
 
 /// Milliseconds from before `enqueue` to the end of all work of `streams`.
 double milliseconds(std::initializer_list<gpu::stream*> streams,

@@ -18,32 +18,6 @@ namespace pikv::gpu::cuda::table {
 
 namespace {
 
-/// One call for all items: each call of cudaMemcpyAsync costs more than 64 KiB take on the bus.
-result<void> copy_by_engine(std::span<const copy_item> items, cudaStream_t stream) {
-  if (items.empty())
-    return {};
-#if CUDART_VERSION >= 13000
-  std::vector<void*> to;
-  std::vector<const void*> from;
-  std::vector<std::size_t> bytes;
-  for (const auto& i : items) {
-    to.push_back(i.to);
-    from.push_back(i.from);
-    bytes.push_back(i.bytes);
-  }
-  cudaMemcpyAttributes how{};
-  how.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
-  std::size_t first = 0;
-  return check(cudaMemcpyBatchAsync(to.data(), from.data(), bytes.data(), to.size(), &how, &first,
-                                    1, stream),
-               "cudaMemcpyBatchAsync");
-#else
-  for (const auto& i : items)
-    PIKV_CUDA_TRY(cudaMemcpyAsync(i.to, i.from, i.bytes, cudaMemcpyDefault, stream));
-  return {};
-#endif
-}
-
 /// How a kernel copies items like this one, still without pieces; 0 blocks where kernels do not
 /// reach both ends. Copies over the bus take long and make way for attention; others end soon.
 copy_launch launch_for(const copy_item& x) {

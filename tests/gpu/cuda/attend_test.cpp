@@ -6,76 +6,10 @@
 
 #include <gtest/gtest.h>
 
-#include "gpu/cuda/attend_problem.hpp"
+#include "gpu/cuda/attend_checks.hpp"
 
-namespace pikv {
+namespace pikv::test {
 namespace {
-
-using test::attend_options;
-using test::attend_problem;
-
-class cuda_attend : public testing::Test {
-protected:
-  void SetUp() override {
-    int devices = 0;
-    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0)
-      GTEST_SKIP() << "no CUDA device here";
-  }
-};
-
-/// Share of the output's norm that may be wrong: rounding of q, of the weights and of the output
-/// to 8 bits (bf16) or 11.
-double tolerance_of(const attend_options& o) {
-  bool bf16 = o.rows_type == dtype::bf16 || o.window_form == form::bf16;
-  for (const form x : o.forms)
-    bf16 |= x == form::bf16;
-  return bf16 ? 1.2e-2 : 2e-3;
-}
-
-void expect_near_log(double got, double want, double tolerance, const char* what) {
-  if (std::isinf(want)) {
-    EXPECT_EQ(got, want) << what;
-  } else {
-    EXPECT_NEAR(got, want, tolerance * std::max(1.0, std::abs(want))) << what;
-  }
-}
-
-void expect_row(const attend_problem& p, std::size_t s, std::size_t r, std::size_t h) {
-  const auto& seq = p.sequences[s];
-  const auto want = test::attend_row(p.args, seq, r, h);
-  const double tolerance = tolerance_of(p.options);
-  const std::size_t row = seq.row_begin + r;
-  double error = 0, norm = 0;
-  for (std::size_t c = 0; c < p.dims.head_dim; ++c) {
-    error += std::pow(test::tensor_value(p.out.ref, row, h, c) - want.out[c], 2);
-    norm += want.out[c] * want.out[c];
-  }
-  ASSERT_LE(std::sqrt(error), tolerance * std::sqrt(norm)) << "row " << row << " head " << h;
-  expect_near_log(p.lse[row * p.dims.query_heads + h], want.lse, tolerance, "lse");
-  for (std::size_t i = 0; p.options.page_lse && i < seq.settled.size(); ++i)
-    expect_near_log(
-        p.page_lse[p.page_lse_offsets[s] + (r * p.dims.query_heads + h) * seq.settled.size() + i],
-        want.page_lse[i], tolerance, "page lse");
-}
-
-void expect_matches_reference(const attend_problem& p) {
-  for (std::size_t s = 0; s < p.sequences.size(); ++s)
-    for (std::size_t r = 0; r < p.sequences[s].row_count; ++r)
-      for (std::size_t h = 0; h < p.dims.query_heads; ++h) {
-        expect_row(p, s, r, h);
-        if (testing::Test::HasFailure())
-          return;
-      }
-}
-
-void check(const attend_options& o, std::uint64_t seed) {
-  SCOPED_TRACE("seed " + std::to_string(seed) + " dim " + std::to_string(o.head_dim) + " page "
-               + std::to_string(o.page_tokens) + " group " + std::to_string(o.group) + " form "
-               + std::string(to_string(o.forms[0])) + " scopes " + std::to_string(o.scopes));
-  attend_problem p(o, seed);
-  p.run();
-  expect_matches_reference(p);
-}
 
 const std::vector<form> stored_forms = {form::bf16, form::f16, form::fp8, form::int8, form::int4};
 
@@ -328,71 +262,6 @@ TEST_F(cuda_attend, a_captured_launch_follows_its_descriptors) {
   cudaStreamDestroy(stream);
 }
 
-/// Relative error of a plain attention whose queries, keys, values and weights are bf16.
-double plain_bf16_error(const attend_problem& p, std::size_t h) {
-  const auto& seq = p.sequences[0];
-  const auto want = test::attend_row(p.args, seq, 0, h);
-  const auto rounded = [](double x) {
-    const std::uint16_t bits = gpu::detail::bf16_from_f32(static_cast<float>(x));
-    return test::element(reinterpret_cast<const std::byte*>(&bits), dtype::bf16, 0);
-  };
-  std::vector<double> out(p.dims.head_dim);
-  double sum = 0;
-  const std::size_t head = h / p.dims.group();
-  for (const auto* list : {&seq.settled.views, &seq.window})
-    for (const gpu::page_view& page : *list)
-      for (std::size_t t = 0; t < page.tokens; ++t) {
-        double logit = 0;
-        for (std::size_t c = 0; c < p.dims.head_dim; ++c)
-          logit += rounded(test::tensor_value(p.args.q, 0, h, c))
-                   * test::stored_k(p.dims, page, head, t, c);
-        const double w = std::exp(logit * p.args.scale - want.lse);
-        sum += w;
-        for (std::size_t c = 0; c < p.dims.head_dim; ++c)
-          out[c] += rounded(w) * test::stored_v(p.dims, page, head, t, c);
-      }
-  double error = 0, norm = 0;
-  for (std::size_t c = 0; c < p.dims.head_dim; ++c) {
-    error += std::pow(rounded(out[c] / sum) - want.out[c], 2);
-    norm += want.out[c] * want.out[c];
-  }
-  return std::sqrt(error / norm);
-}
-
-TEST_F(cuda_attend, bf16_is_within_twice_a_plain_bf16_attention) {
-  attend_problem p({.rows_type = dtype::bf16, .sequences = 1, .min_pages = 100, .max_pages = 200},
-                   760);
-  p.run();
-  double mine = 0, plain = 0;
-  for (std::size_t h = 0; h < p.dims.query_heads; ++h) {
-    const auto want = test::attend_row(p.args, p.sequences[0], 0, h);
-    double error = 0, norm = 0;
-    for (std::size_t c = 0; c < p.dims.head_dim; ++c) {
-      error += std::pow(test::tensor_value(p.out.ref, 0, h, c) - want.out[c], 2);
-      norm += want.out[c] * want.out[c];
-    }
-    mine = std::max(mine, std::sqrt(error / norm));
-    plain = std::max(plain, plain_bf16_error(p, h));
-  }
-  EXPECT_LE(mine, 2 * plain + 0x1p-8);
-  RecordProperty("error", std::to_string(mine));
-  RecordProperty("plain_error", std::to_string(plain));
-}
-
-TEST_F(cuda_attend, fp8_keeps_its_accuracy_over_131072_tokens) {
-  attend_problem p({.forms = {form::fp8},
-                    .window_form = form::f16,
-                    .kv_heads = 1,
-                    .group = 1,
-                    .page_tokens = 64,
-                    .sequences = 1,
-                    .min_pages = 2048,
-                    .max_pages = 2048},
-                   770);
-  p.run();
-  expect_matches_reference(p);
-}
-
 TEST_F(cuda_attend, shapes_without_a_kernel_are_refused) {
   attend_problem p({.sequences = 1}, 780);
   auto x = p.launch;
@@ -407,4 +276,4 @@ TEST_F(cuda_attend, shapes_without_a_kernel_are_refused) {
 }
 
 } // namespace
-} // namespace pikv
+} // namespace pikv::test
