@@ -39,7 +39,7 @@ result<void> shard_owner_state::plan_part(const append_work& w, const work_part&
                                           append_plan& plan) {
   auto* s = find(part.sequence);
   if (s == nullptr)
-    return {errc::unknown_sequence, fmt::format("sequence {} is not open", part.sequence.value)};
+    return gone(part.sequence);
   auto& layer = s->layers[w.layer];
   if (part.position != layer.appended)
     return {errc::position_gap,

@@ -71,7 +71,7 @@ result<void> shard_owner_state::take_tables(const attend_work& w, attending& job
     const auto& part = w.parts[i];
     auto* s = find(part.sequence);
     if (s == nullptr)
-      return {errc::unknown_sequence, fmt::format("sequence {} is not open", part.sequence.value)};
+      return gone(part.sequence);
     if (s->broken->load(std::memory_order_acquire))
       return lost(part.sequence);
     auto& layer = s->layers[w.layer];

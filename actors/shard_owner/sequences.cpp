@@ -26,6 +26,12 @@ void shard_owner_state::start(pointer self, context_ptr context, device_id devic
   actor_probe_ = context_->metrics->actor(monitoring::actor_kind::shard_owner, device.value);
 }
 
+error gone(sequence_id x) {
+  return {errc::sequence_lost,
+          fmt::format("sequence {} was lost with an actor that went down; close it and open it anew",
+                      x.value)};
+}
+
 void shard_owner_state::wait_until_ready(ticket_id ticket) {
   if (auto r = context_->requests.find(ticket); r && r->buffers.ready.recorded())
     device().compute->wait(r->buffers.ready);

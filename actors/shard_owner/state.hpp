@@ -54,6 +54,10 @@ struct ring_slot {
   std::uint32_t page = 0;
 };
 
+/// For work of a router on a sequence that this owner does not have. The router knows it as open, so
+/// it went with an earlier owner, or with an earlier router of its lane.
+error gone(sequence_id x);
+
 class shard_owner_state {
 public:
   using pointer = shard_owner_actor::stateful_pointer<shard_owner_state>;

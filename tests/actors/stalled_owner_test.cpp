@@ -94,4 +94,31 @@ TEST_F(stalled_owner, an_attend_ends_and_works_again_afterwards) {
   EXPECT_EQ(attend(on_device[1], 4, 10s), errc::ok);
 }
 
+/// As when a router of the lane went down between two messages.
+TEST_F(stalled_owner, a_sequence_that_its_owner_has_dropped_is_lost) {
+  caf::anon_send(context().owners.get(1).handle, drop_lane_atom_v, lane_id{0});
+  EXPECT_EQ(attend(on_device[1], 4, 10s), errc::sequence_lost);
+  EXPECT_EQ(append({{on_device[1], 5, 3}}, 10s), errc::sequence_lost);
+  EXPECT_EQ(attend(on_device[0], 4, 10s), errc::ok);
+}
+
+/// As when the page's owner went down in the middle of the move.
+TEST_F(stalled_owner, a_page_that_arrives_after_its_sequence_was_closed_goes) {
+  auto& memory = context().devices[1].device->memory();
+  for (const auto& [device, id] : on_device)
+    ASSERT_TRUE(kv->close(id).wait().ok());
+  ASSERT_EQ(memory.usage().used, 0U);
+  auto page = memory.allocate(gpu::layout_of(context().dims, context().raw).page_bytes);
+  ASSERT_TRUE(page.ok());
+  page_record_ref late;
+  late.sequence = on_device[0];
+  late.tokens = context().dims.page_tokens;
+  late.stored = context().raw;
+  late.data = page->ref();
+  caf::anon_send(context().owners.get(1).handle, adopt_work{{late}});
+  EXPECT_TRUE(kv->usage().wait().ok()); // behind it in the owner's mailbox
+  *page = {};
+  EXPECT_EQ(memory.usage().used, 0U);
+}
+
 } // namespace
