@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decode attention on a GPU: every form at several batch shapes, beside a plain read of as many
-// bytes. Pages lie scattered at random in a pool larger than the cache, and launches rotate among
-// disjoint sets of pages. Times are medians over replays of a graph of many launches.
+// bytes in one run, and a plain read of the same pages. These lie scattered at random in a pool
+// larger than the cache, and launches rotate among disjoint sets of pages. Times are medians over
+// replays of a graph of many launches.
 //
 //   gpu_attend_bench [--out result.json] [--forms bf16,int8] [--shapes 8x32k,32x4k] [--no-check]
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <numeric>
 #include <random>
@@ -16,9 +16,10 @@
 
 #include <pikv/gpu/cuda/attend.hpp>
 
+#include "attend_check.hpp"
+#include "attend_report.hpp"
 #include "device_memory.hpp"
 #include "pool.hpp"
-#include "support/attention_reference.hpp"
 
 namespace {
 
@@ -31,7 +32,7 @@ constexpr std::size_t pool_bytes = std::size_t{9} << 29; // 4.8 GB
 struct batch_case {
   std::string name;
   std::vector<std::uint32_t> tokens; ///< of each sequence
-  std::uint32_t one_of = 0; ///< reads one of so many pages by lists; 0: all
+  std::uint32_t one_of = 0;          ///< reads one of so many pages by lists; 0: all
   bool check = false;
   std::uint32_t scopes = 1; ///< lists of a row
 };
@@ -52,12 +53,6 @@ std::vector<batch_case> all_cases() {
           {"8x32k 1/16", std::vector<std::uint32_t>(8, 32768), 16, true},
           {"8x32k heads", std::vector<std::uint32_t>(8, 32768), 16, false, 8}};
 }
-
-struct measurement {
-  std::string shape;
-  form stored;
-  double us, roof_us, bytes;
-};
 
 /// One set of disjoint pages for a batch, with all that its launch needs.
 struct rotation {
@@ -109,8 +104,9 @@ private:
     const int launches = static_cast<int>(std::max<std::size_t>(count, 8) / count * count);
     const double us = time_launches(
         stream_, launches, [&](int i) { enqueue(sets[static_cast<std::size_t>(i) % count]); });
-    results_.push_back({c.name, stored_, us, roof(static_cast<std::size_t>(bytes)), bytes});
-    print(results_.back());
+    results_.push_back({c.name, stored_, us, roof(static_cast<std::size_t>(bytes)),
+                        c.one_of > 0 ? 0 : scattered(sets, launches), bytes});
+    print(results_.back(), over_bf16(results_, results_.back()));
   }
 
   void enqueue(const rotation& r) {
@@ -179,60 +175,48 @@ private:
       rows.push_back({s.row_begin, s.row_begin});
     }
     r.launch.selected = true;
-    r.launch.selection = {c.scopes, keep(r, offsets), keep(r, pages), keep(r, always), keep(r, rows),
-                          static_cast<std::uint32_t>(rows.size())};
+    r.launch.selection = {c.scopes,       keep(r, offsets),
+                          keep(r, pages), keep(r, always),
+                          keep(r, rows),  static_cast<std::uint32_t>(rows.size())};
     selected_pages_ = pages;
   }
 
   /// Compares one query head of the last sequence with float64.
   void check_sample(const batch_case& c, const rotation& r) {
     enqueue(r);
-    require(cudaStreamSynchronize(stream_), "attend");
     const gpu::cuda::attend_sequence& s = r.sequences.back();
     const std::size_t first = r.views.size() - s.settled_count;
-    std::vector<gpu::page_view> views(r.views.begin() + static_cast<std::ptrdiff_t>(first),
-                                      r.views.end());
-    if (c.one_of > 0) {
-      std::vector<gpu::page_view> some;
-      for (std::size_t i = selected_pages_.size() - s.settled_count / c.one_of; i < selected_pages_.size();
-           ++i)
-        some.push_back(views[selected_pages_[i]]);
-      views = some;
-    }
-    const std::size_t page_bytes = gpu::layout_of(dims, stored_).page_bytes;
-    std::vector<std::byte> pages(views.size() * page_bytes);
-    for (std::size_t i = 0; i < views.size(); ++i) {
-      std::byte* to = pages.data() + i * page_bytes;
-      require(cudaMemcpyAsync(to, views[i].data, page_bytes, cudaMemcpyDefault, stream_), "copy");
-      views[i].data = to;
-    }
-    std::vector<std::byte> q(64 * 32 * 128 * 2), out(q.size());
-    require(cudaMemcpyAsync(q.data(), q_.as(), q.size(), cudaMemcpyDefault, stream_), "copy");
-    require(cudaMemcpyAsync(out.data(), out_.as(), out.size(), cudaMemcpyDefault, stream_), "copy");
-    require(cudaStreamSynchronize(stream_), "copy");
-    gpu::attend_args args;
-    args.dims = dims;
-    args.scale = r.launch.scale;
-    args.q = {q.data(), dtype::bf16, 32 * 128, 128};
-    gpu::sequence_rows rows;
-    rows.settled = views;
-    rows.row_begin = s.row_begin;
-    rows.row_count = 1;
-    rows.first_position = s.first_position;
-    const std::size_t head = 13;
-    const auto want = test::attend_row(args, rows, 0, head);
-    double error = 0, norm = 0;
-    for (std::size_t i = 0; i < 128; ++i) {
-      const double got =
-          test::element(out.data(), dtype::bf16, (s.row_begin * 32 + head) * 128 + i);
-      error += (got - want.out[i]) * (got - want.out[i]);
-      norm += want.out[i] * want.out[i];
-    }
-    const double relative = std::sqrt(error / norm);
+    std::vector<gpu::page_view> views;
+    if (c.one_of == 0)
+      views.assign(r.views.begin() + static_cast<std::ptrdiff_t>(first), r.views.end());
+    else
+      for (std::size_t i = selected_pages_.size() - s.settled_count / c.one_of;
+           i < selected_pages_.size(); ++i)
+        views.push_back(r.views[first + selected_pages_[i]]);
+    const double relative = relative_error(r.launch, s, views, stored_, stream_);
     const bool good = relative < 2e-2;
     correct_ &= good;
     std::printf("  check %-10s %-5s relative error %.2e %s\n", c.name.c_str(),
                 std::string(to_string(stored_)).c_str(), relative, good ? "ok" : "WRONG");
+  }
+
+  /// Microseconds of a plain read of the same pages in the order of their heads.
+  double scattered(const std::vector<rotation>& sets, int launches) {
+    const auto head = static_cast<std::uint32_t>(gpu::layout_of(dims, stored_).head_bytes);
+    std::vector<device_memory> lists;
+    std::size_t pieces = 0;
+    for (const rotation& r : sets) {
+      std::vector<const std::byte*> list;
+      for (std::uint32_t h = 0; h < dims.kv_heads; ++h)
+        for (const gpu::page_view& v : r.views)
+          list.push_back(v.data + std::size_t{h} * head);
+      pieces = list.size();
+      lists.emplace_back(list);
+    }
+    return time_launches(stream_, launches, [&](int i) {
+      read_pieces(lists[static_cast<std::size_t>(i) % lists.size()].as<const std::byte*>(), pieces,
+                  head / 16 * 16, sink_.as<std::uint32_t>(), stream_);
+    });
   }
 
   /// Microseconds of a plain read of as many bytes from rotating places.
@@ -249,17 +233,6 @@ private:
     return roofs_[bytes] = us;
   }
 
-  void print(const measurement& m) const {
-    double bf16 = 0;
-    for (const measurement& x : results_)
-      if (x.stored == form::bf16 && x.shape == m.shape)
-        bf16 = x.us;
-    std::printf("%-11s %-5s %9.1f us %7.1f MB %5.2f TB/s  roof %8.1f us  of roof %4.2f"
-                "  over bf16 %4.2f\n",
-                m.shape.c_str(), std::string(to_string(m.stored)).c_str(), m.us, m.bytes / 1e6,
-                m.bytes / m.us / 1e6, m.roof_us, m.roof_us / m.us, bf16 / m.us);
-  }
-
   bool check_;
   std::string shapes_; ///< names, comma-separated; empty: all
   bool correct_ = true;
@@ -271,28 +244,6 @@ private:
   std::vector<measurement> results_;
   static inline std::vector<std::uint32_t> selected_pages_;
 };
-
-void write_json(const char* path, const std::vector<measurement>& results, const char* name,
-                int driver) {
-  std::FILE* f = std::fopen(path, "w");
-  if (f == nullptr)
-    return;
-  std::fprintf(f, "{\"gpu\": \"%s\", \"driver_cuda\": %d, \"attend\": [\n", name, driver);
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    const measurement& m = results[i];
-    double bf16 = 0;
-    for (const measurement& x : results)
-      if (x.stored == form::bf16 && x.shape == m.shape)
-        bf16 = x.us;
-    std::fprintf(f,
-                 "  {\"shape\": \"%s\", \"form\": \"%s\", \"us\": %.3f, \"bytes\": %.0f, "
-                 "\"roof_us\": %.3f, \"of_roof\": %.4f, \"over_bf16\": %.4f}%s\n",
-                 m.shape.c_str(), std::string(to_string(m.stored)).c_str(), m.us, m.bytes,
-                 m.roof_us, m.roof_us / m.us, bf16 / m.us, i + 1 < results.size() ? "," : "");
-  }
-  std::fprintf(f, "]}\n");
-  std::fclose(f);
-}
 
 } // namespace
 

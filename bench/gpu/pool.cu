@@ -74,6 +74,20 @@ __global__ void __launch_bounds__(1024)
     *sink = x;
 }
 
+__global__ void __launch_bounds__(1024)
+    read_pieces_kernel(const uint4* const* pieces, std::uint64_t count, std::uint32_t each,
+                       std::uint32_t* sink) {
+  std::uint32_t x = 0;
+  for (std::uint64_t i = blockIdx.x * std::uint64_t{2} + threadIdx.x / 512; i < count;
+       i += gridDim.x * std::uint64_t{2})
+    for (std::uint32_t j = threadIdx.x % 512; j < each; j += 512) {
+      const uint4 y = __ldcs(pieces[i] + j);
+      x ^= y.x ^ y.y ^ y.z ^ y.w;
+    }
+  if (x == 0x12345678)
+    *sink = x;
+}
+
 } // namespace
 
 void fill_pages(std::byte* pool, std::uint64_t pages, const gpu::cache_dims& dims, form stored,
@@ -88,6 +102,12 @@ void fill_bf16(void* data, std::uint64_t count, std::uint64_t seed, CUstream_st*
 void read_all(const std::byte* data, std::uint64_t bytes, std::uint32_t* sink,
               CUstream_st* stream) {
   read_kernel<<<2112, 1024, 0, stream>>>(reinterpret_cast<const uint4*>(data), bytes / 16, sink);
+}
+
+void read_pieces(const std::byte* const* pieces, std::uint64_t count, std::uint32_t bytes,
+                 std::uint32_t* sink, CUstream_st* stream) {
+  read_pieces_kernel<<<2112, 1024, 0, stream>>>(reinterpret_cast<const uint4* const*>(pieces),
+                                                count, bytes / 16, sink);
 }
 
 } // namespace pikv::bench

@@ -23,4 +23,9 @@ void fill_bf16(void* data, std::uint64_t count, std::uint64_t seed, CUstream_st*
 /// Reads `bytes` (a multiple of 16) once, with 16-byte loads of 2,112 blocks of 1,024 threads.
 void read_all(const std::byte* data, std::uint64_t bytes, std::uint32_t* sink, CUstream_st* stream);
 
+/// Reads `count` pieces of `bytes` (a multiple of 16) each, wherever they lie: what pages allow
+/// that are scattered in memory. Half a block a piece.
+void read_pieces(const std::byte* const* pieces, std::uint64_t count, std::uint32_t bytes,
+                 std::uint32_t* sink, CUstream_st* stream);
+
 } // namespace pikv::bench

@@ -6,6 +6,7 @@
 #include <string>
 
 #include <pikv/gpu/cuda/attend_kernel.cuh>
+#include <pikv/gpu/cuda/launch_chained.hpp>
 #include <pikv/gpu/cuda/shared_memory.hpp>
 
 namespace pikv::gpu::cuda {
@@ -134,12 +135,9 @@ result<void> attend(const attend_launch& x, CUstream_st* stream) {
                                    + std::to_string(shared)};
   args.ring_bytes = (shared - ring) / shared_alignment * shared_alignment;
   set_workspace(args);
-  void* parameters[] = {&args};
-  PIKV_CUDA_TRY(cudaLaunchKernel(reinterpret_cast<const void*>(kernel_of(x.dims, column_tiles)),
-                                 dim3(static_cast<unsigned>(limits->blocks)),
-                                 dim3(32 * (consumers + producers)), parameters,
-                                 ring + args.ring_bytes, stream));
-  return {};
+  return launch_chained(kernel_of(x.dims, column_tiles), "launch of attention",
+                        dim3(static_cast<unsigned>(limits->blocks)), 32 * (consumers + producers),
+                        ring + args.ring_bytes, args, stream);
 }
 
 } // namespace pikv::gpu::cuda

@@ -6,64 +6,29 @@
 
 #include <pikv/gpu/cuda/attend_fragments.cuh>
 #include <pikv/gpu/cuda/attend_page_lse.cuh>
+#include <pikv/gpu/cuda/attend_queries.cuh>
+#include <pikv/gpu/cuda/attend_state.cuh>
 
 namespace pikv::gpu::cuda {
-
-/// Partial attention over the tiles of one warp, columns = (row, head of the group). A lane's
-/// columns are 8n + 2t and 8n + 2t + 1. Logits are in units of log 2.
-template <int HeadDim, int ColumnTiles>
-struct attend_state {
-  static constexpr int row_tiles = HeadDim / 16;
-  float out[ColumnTiles][row_tiles][4]; ///< O^T: rows g, g + 8; columns 2t, 2t + 1
-  float top[ColumnTiles][2];            ///< reference; the same in all lanes of a column
-  float sum[ColumnTiles][2];            ///< of the lane's own tokens' weights
-
-  __device__ void reset() {
-#pragma unroll
-    for (int n = 0; n < ColumnTiles; ++n) {
-#pragma unroll
-      for (int m = 0; m < row_tiles; ++m)
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          out[n][m][i] = 0;
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        top[n][c] = -INFINITY;
-        sum[n][c] = 0;
-      }
-    }
-  }
-};
 
 template <int HeadDim, int PageTokens, int ColumnTiles>
 class attend_consumer {
 public:
   using state = attend_state<HeadDim, ColumnTiles>;
+  using queries = attend_queries<HeadDim, ColumnTiles>;
   static constexpr int row_tiles = HeadDim / 16;
   static constexpr int steps = HeadDim / 16;
   static constexpr std::uint32_t page_chunks = PageTokens / 8;
 
-  /// `queries`: shared memory for the operands of query_class, filled by `begin`.
-  __device__ attend_consumer(const attend_kernel_args& args, std::uint16_t* queries)
-      : args_(args), queries_(queries) {}
+  /// `operands`: shared memory for what query_class says, filled by `begin`.
+  __device__ attend_consumer(const attend_kernel_args& args, std::uint16_t* operands)
+      : args_(args), queries_(operands) {}
 
   /// Called by all consumer warps at once, when none works on the segment before.
-  __device__ void begin(const attend_segment& s) {
+  __device__ void begin(const attend_segment& s, const typename queries::part& own) {
     segment_ = &s;
     acc.reset();
-    const tensor_ref& q = args_.launch.q;
-    const std::uint32_t columns = s.rows * args_.group;
-    for (std::uint32_t i = threadIdx.x; i < 8 * ColumnTiles * HeadDim;
-         i += 32 * consumer_warps<ColumnTiles>) {
-      const std::uint32_t column = i / HeadDim;
-      const std::uint32_t channel = i % HeadDim;
-      const std::uint64_t row = s.row_begin + column / args_.group;
-      const std::uint64_t head = s.kv_head * args_.group + column % args_.group;
-      float x = 0;
-      if (column < columns)
-        x = load_f32(q.data, q.type, row * q.row_stride + head * q.head_stride + channel);
-      store_query(column, channel, x);
-    }
+    queries::store(own, queries_);
     named_barrier(1, 32 * consumer_warps<ColumnTiles>);
   }
 
@@ -79,7 +44,7 @@ public:
     add_pages<form::int8>(info, forms, single);
     add_pages<form::int4>(info, forms, single);
     if ((forms & 1U << static_cast<std::uint32_t>(form::f32)) != 0)
-      poison();
+      acc.poison();
   }
 
   state acc;
@@ -95,40 +60,6 @@ private:
       add_form<F, false>(info);
     else
       add_form<F, true>(info);
-  }
-
-  __device__ void poison() {
-#pragma unroll
-    for (int n = 0; n < ColumnTiles; ++n)
-      acc.sum[n][0] = acc.sum[n][1] = NAN;
-  }
-
-  template <form F>
-  __device__ static constexpr query_class class_of() {
-    return F == form::bf16  ? query_class::bf16
-           : F == form::f16 ? query_class::f16
-                            : query_class::f16_quantised;
-  }
-
-  /// Index of lane `lane`'s operands (4 elements) of a step.
-  __device__ static constexpr std::uint32_t query_index(query_class c, std::uint32_t column_tile,
-                                                        std::uint32_t step, std::uint32_t lane) {
-    return (((static_cast<std::uint32_t>(c) * ColumnTiles + column_tile) * steps + step) * 32
-            + lane)
-           * 4;
-  }
-
-  /// Inverse of `k_channel`, for both orders.
-  __device__ void store_query(std::uint32_t column, std::uint32_t channel, float x) const {
-    const std::uint32_t high = channel / 4 % 4;
-    const std::uint32_t low = channel % 4;
-    const auto put = [&](query_class c, std::uint32_t t, std::uint32_t i, std::uint16_t bits) {
-      queries_[query_index(c, column / 8, channel / 16, column % 8 * 4 + t) + i] = bits;
-    };
-    const std::uint16_t f16 = __half_as_ushort(from_f32<__half>(x));
-    put(query_class::bf16, low, high, __bfloat16_as_ushort(from_f32<__nv_bfloat16>(x)));
-    put(query_class::f16, low, high, f16);
-    put(query_class::f16_quantised, high, low, f16);
   }
 
   /// How many of a page's slots each of the lane's columns reads: those at or before its position.
@@ -177,7 +108,7 @@ private:
       mask<F>(info, page, chunk % page_chunks, s);
     if (args_.launch.page_lse != nullptr)
       write_page_lse<page_chunks>(args_, *segment_, info, page, reads<F>(info, page), shift, s);
-    weigh(s, form_traits<F>::fp8 ? 1 / v_scale : 1.0F);
+    acc.weigh(s, form_traits<F>::fp8 ? 1 / v_scale : 1.0F);
     multiply_values<F, Masked>(info, layout, other, s);
   }
 
@@ -213,8 +144,7 @@ private:
           s[n][m][i] = 0;
     // Loops are unrolled only so far that the code of a tile stays in the instruction cache nearest
     // to the schedulers.
-    const std::uint32_t queries =
-        shared_address(queries_ + query_index(class_of<F>(), 0, 0, threadIdx.x % 32));
+    const std::uint32_t operands = queries::template operands_of<F>(queries_);
     constexpr int unroll = form_traits<F>::raw ? 4 : 2;
 #pragma unroll unroll
     for (int step = 0; step < steps; ++step) {
@@ -223,7 +153,7 @@ private:
 #pragma unroll
       for (int n = 0; n < ColumnTiles; ++n) {
         std::uint32_t b[2];
-        load_shared(queries + static_cast<std::uint32_t>(n * steps + step) * 32 * 8, b);
+        load_shared(operands + static_cast<std::uint32_t>(n * steps + step) * 32 * 8, b);
 #pragma unroll
         for (int m = 0; m < 4; ++m)
           multiply_add<form_traits<F>::bf16>(s[n][m], a[m], b);
@@ -244,53 +174,6 @@ private:
         for (int i = 0; i < 4; ++i)
           if (slot_of<F, PageTokens>(chunk, 2 * m + i / 2) >= count[n][i % 2])
             s[n][m][i] = -INFINITY;
-  }
-
-  /// Turns logits into weights relative to the columns' references, after raising these.
-  __device__ void weigh(scores& s, float sum_factor) {
-#pragma unroll
-    for (int n = 0; n < ColumnTiles; ++n) {
-      float top[2] = {acc.top[n][0], acc.top[n][1]};
-#pragma unroll
-      for (int m = 0; m < 4; ++m)
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          top[i % 2] = fmaxf(top[i % 2], s[n][m][i]);
-#pragma unroll
-      for (int c = 0; c < 2; ++c)
-#pragma unroll
-        for (int step = 4; step < 32; step *= 2)
-          top[c] = fmaxf(top[c], __shfl_xor_sync(~0U, top[c], step));
-      if (__any_sync(~0U, top[0] > acc.top[n][0] || top[1] > acc.top[n][1]))
-        raise(n, top);
-      float sum[2] = {0, 0};
-#pragma unroll
-      for (int m = 0; m < 4; ++m)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const float reference = top[i % 2] == -INFINITY ? 0.0F : top[i % 2];
-          s[n][m][i] = exp2_fast(s[n][m][i] - reference);
-          sum[i % 2] += s[n][m][i];
-        }
-#pragma unroll
-      for (int c = 0; c < 2; ++c)
-        acc.sum[n][c] = fmaf(sum[c], sum_factor, acc.sum[n][c]);
-    }
-  }
-
-  __device__ void raise(int n, const float (&top)[2]) {
-    float factor[2];
-#pragma unroll
-    for (int c = 0; c < 2; ++c) {
-      factor[c] = top[c] == -INFINITY ? 1.0F : exp2_fast(acc.top[n][c] - top[c]);
-      acc.top[n][c] = top[c];
-      acc.sum[n][c] *= factor[c];
-    }
-#pragma unroll
-    for (int m = 0; m < row_tiles; ++m)
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        acc.out[n][m][i] *= factor[i % 2];
   }
 
   template <form F, bool Masked>

@@ -5,6 +5,7 @@
 
 #include <pikv/gpu/cuda/attend_merge.cuh>
 #include <pikv/gpu/cuda/attend_producer.cuh>
+#include <pikv/gpu/cuda/select_shares.cuh>
 #include <pikv/gpu/cuda/status.hpp>
 
 namespace pikv::gpu::cuda {
@@ -27,35 +28,46 @@ __device__ inline void init_barriers(attend_shared& shared, std::uint32_t arriva
 }
 
 /// A consumer warp's life: segment after segment, and in turn with the others a tile of each. Every
-/// lane says for itself that it has read, for lanes of a warp need not run together.
+/// lane says for itself that it has read, for lanes of a warp need not run together. The next
+/// segment's queries are on their way while the last one ends.
 template <int HeadDim, int PageTokens, int ColumnTiles>
 __device__ __forceinline__ void consume(const attend_kernel_args& args, attend_shared& shared,
                                         std::uint16_t* queries, float* warps) {
-  attend_consumer<HeadDim, PageTokens, ColumnTiles> consumer(args, queries);
+  using consumer_type = attend_consumer<HeadDim, PageTokens, ColumnTiles>;
+  consumer_type consumer(args, queries);
   attend_merger<HeadDim, ColumnTiles> merger(args, shared, warps);
+  typename consumer_type::queries::part own;
   const std::uint32_t warp = threadIdx.x / 32;
   std::uint32_t next = warp; // of the block's tiles
   std::uint32_t done = 0;    // tiles of earlier segments
-  for (std::uint32_t i = 0;; ++i) {
+  const auto arrived = [&](std::uint32_t i) -> const attend_segment* {
     const std::uint32_t at = i % attend_tune.segments;
     barrier_wait(&shared.segment_full[at], i / attend_tune.segments % 2);
-    const attend_segment& s = shared.segments[at];
-    const std::uint32_t end = done + s.tiles;
-    if (end == done)
-      return;
-    consumer.begin(s);
+    const attend_segment* s = &shared.segments[at];
+    if (s->tiles > 0)
+      consumer_type::queries::load(args, *s, own);
+    return s;
+  };
+  const attend_segment* s = arrived(0);
+  for (std::uint32_t i = 1; s->tiles > 0; ++i) {
+    const std::uint32_t end = done + s->tiles;
+    consumer.begin(*s, own);
+    merger.arrive();
     for (; next < end; next += consumer_warps<ColumnTiles>) {
       const std::uint32_t slot = next % attend_tune.ring_slots;
       barrier_wait(&shared.full[slot], next / attend_tune.ring_slots % 2);
       consumer.add(shared.tiles[slot]);
       barrier_arrive(&shared.empty[slot]);
     }
-    if (args.launch.page_lse != nullptr && warp == 0 && s.first_tile + s.tiles == s.run_tiles)
-      clear_page_lse(args, s, s.unread_from, s.settled_count);
-    merger.finish(s, consumer.acc);
-    barrier_arrive(&shared.segment_empty[at]);
+    if (args.launch.page_lse != nullptr && warp == 0 && s->first_tile + s->tiles == s->run_tiles)
+      clear_page_lse(args, *s, s->unread_from, s->settled_count);
+    const attend_segment* following = arrived(i);
+    merger.finish(*s, consumer.acc);
+    barrier_arrive(&shared.segment_empty[(i - 1) % attend_tune.segments]);
+    s = following;
     done = end;
   }
+  merger.end();
 }
 
 template <int HeadDim, int PageTokens, int ColumnTiles>
@@ -67,7 +79,9 @@ __global__ void __launch_bounds__(32 * (consumer_warps<ColumnTiles> + producer_w
   constexpr std::uint32_t consumers = consumer_warps<ColumnTiles>;
   const bool producer = threadIdx.x / 32 >= consumers;
   using producer_type = attend_producer<PageTokens, producer_warps<ColumnTiles>>;
+  let_next_kernel_start();
   init_barriers(shared, producer_type::arrivals, consumers);
+  wait_for_previous_kernel();
   attend_start start{};
   if (unit_count(args) > 32)
     find_start(args, PageTokens, shared.scratch, shared.start);

@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Ends a segment: merges the warps of a block, and, where a run is shared by several pieces, their
-/// partials. The block that arrives last merges them; which one that is does not change the order.
+/// Ends a segment: merges the warps of a block, and, where a run is shared by several pieces, has
+/// the block that arrives last merge their partials.
 #pragma once
 
 #include <pikv/gpu/cuda/attend_consumer.cuh>
+#include <pikv/gpu/cuda/attend_partials.cuh>
 
 namespace pikv::gpu::cuda {
 
-/// exp2(top - all), 0 for a partial that read nothing.
-__device__ __forceinline__ float partial_weight(float top, float all) {
-  return top == -INFINITY ? 0.0F : exp2_fast(top - all);
-}
-
 /// Adds 1 to a counter, after all writes of this thread and those ordered before it, and returns
 /// what it was; reads after it see what earlier arrivals wrote.
-__device__ __forceinline__ std::uint32_t arrive(std::uint32_t* counter) {
+__device__ __forceinline__ std::uint32_t arrive_at(std::uint32_t* counter) {
   std::uint32_t before;
   asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;"
                : "=r"(before)
@@ -33,9 +29,11 @@ public:
   __device__ attend_merger(const attend_kernel_args& args, attend_shared& shared, float* warps)
       : args_(args), shared_(shared), warps_(warps) {}
 
-  /// Called by all consumer warps at once. Barriers inside keep them together.
+  /// Called by all consumer warps at once, as the rest. Before warps use what a segment shares,
+  /// there must be a barrier.
   __device__ void finish(const attend_segment& s, const state& x) {
     const std::uint32_t columns = s.rows * args_.group;
+    settle_arrival();
     store_stats(x);
     sync();
     store_scaled(columns, x);
@@ -45,30 +43,49 @@ public:
     for (std::uint32_t i = threadIdx.x; i < columns * quads; i += threads) {
       const float4 sum = sum_of_warps(i / quads, i % quads * 4);
       if (whole)
-        write_result(s, i / quads, i % quads * 4, sum, shared_.totals[i / quads]);
+        write_result(args_, s, i / quads, i % quads * 4, sum, shared_.totals[i / quads]);
       else
         __stcg(reinterpret_cast<float4*>(args_.partial_out + part * HeadDim) + i, sum);
     }
-    if (!whole) {
-      if (threadIdx.x < columns)
-        __stcg(reinterpret_cast<float2*>(args_.partial_stats) + part + threadIdx.x,
-               shared_.totals[threadIdx.x]);
-      merge_pieces(s, columns);
+    if (!whole && threadIdx.x < columns)
+      __stcg(reinterpret_cast<float2*>(args_.partial_stats) + part + threadIdx.x,
+             shared_.totals[threadIdx.x]);
+    if (pending_ && shared_.merges) {
+      sync();
+      merge_pending();
+      sync();
     }
+    pending_ = !whole;
+    if (pending_ && threadIdx.x == 0)
+      shared_.pending = s;
+  }
+
+  /// Says that this block's part of the run before is written; call behind a barrier. The answer is
+  /// looked at when the next segment ends, because it takes a while.
+  __device__ void arrive() {
+    if (pending_ && threadIdx.x == 0)
+      arrivals_ = arrive_at(args_.counters + shared_.pending.first_piece);
+  }
+
+  /// After the last segment.
+  __device__ void end() {
+    if (!pending_)
+      return;
     sync();
+    arrive();
+    settle_arrival();
+    sync();
+    if (shared_.merges)
+      merge_pending();
   }
 
 private:
-  static constexpr std::uint32_t quads = HeadDim / 4;
-  static constexpr std::uint32_t warp_count = consumer_warps<ColumnTiles>;
-  static constexpr std::uint32_t threads = 32 * warp_count;
+  using partials = attend_partials<HeadDim, ColumnTiles>;
+  static constexpr std::uint32_t quads = partials::quads;
+  static constexpr std::uint32_t warp_count = partials::warp_count;
+  static constexpr std::uint32_t threads = partials::threads;
 
   __device__ static void sync() { named_barrier(1, threads); }
-
-  /// A piece has room for two partials: of the run that begins in it and of one that began before.
-  __device__ static std::uint32_t partial_of(const attend_segment& s, std::uint32_t piece) {
-    return 2 * piece + (piece == s.first_piece ? 1 : 0);
-  }
 
   __device__ void store_stats(const state& x) {
 #pragma unroll
@@ -111,12 +128,6 @@ private:
       }
   }
 
-  /// (reference, sum of weights) of two partials together.
-  __device__ static float2 merged(float2 a, float2 b) {
-    const float top = fmaxf(a.x, b.x);
-    return make_float2(top, a.y * partial_weight(a.x, top) + b.y * partial_weight(b.x, top));
-  }
-
   __device__ float4 sum_of_warps(std::uint32_t column, std::uint32_t channel) const {
     float4 x = make_float4(0, 0, 0, 0);
 #pragma unroll
@@ -127,99 +138,22 @@ private:
     return x;
   }
 
-  __device__ static void add_scaled(float4& x, float weight, float4 y) {
-    x.x = fmaf(weight, y.x, x.x);
-    x.y = fmaf(weight, y.y, x.y);
-    x.z = fmaf(weight, y.z, x.z);
-    x.w = fmaf(weight, y.w, x.w);
+  __device__ void settle_arrival() {
+    if (!pending_ || threadIdx.x != 0)
+      return;
+    const attend_segment& s = shared_.pending;
+    shared_.merges = arrivals_ == s.last_piece - s.first_piece;
+    if (shared_.merges)
+      args_.counters[s.first_piece] = 0; // fit for the next launch
   }
 
-  __device__ void merge_pieces(const attend_segment& s, std::uint32_t columns) {
-    const std::uint32_t others = s.last_piece - s.first_piece;
-    sync();
-    if (threadIdx.x == 0) {
-      shared_.arrivals = arrive(args_.counters + s.first_piece);
-      if (shared_.arrivals == others)
-        args_.counters[s.first_piece] = 0; // fit for the next launch
-    }
-    sync();
-    if (shared_.arrivals == others)
-      merge_partials(s, columns);
-  }
-
-  /// Threads share out (column, four channels) and, where there are more threads than that, the
-  /// pieces; `warps_` and `stats` then hold their sums.
-  __device__ void merge_partials(const attend_segment& s, std::uint32_t columns) {
-    const std::uint32_t items = columns * quads;
-    const std::uint32_t shares = max(1U, min(threads / items, warp_count));
-    for (std::uint32_t base = 0; base < items; base += threads) {
-      const std::uint32_t item = base + threadIdx.x % min(items, threads);
-      const std::uint32_t share = threadIdx.x / items;
-      const std::uint32_t column = item / quads;
-      const std::uint32_t channel = item % quads * 4;
-      const bool works = item < items && share < shares;
-      float4 x = make_float4(0, 0, 0, 0);
-      float2 total = make_float2(-INFINITY, 0);
-      if (works)
-        sum_pieces(s, share, shares, column, channel, x, total);
-      if (shares > 1) {
-        if (works)
-          reinterpret_cast<float4*>(warps_)[threadIdx.x] = x;
-        if (works && channel == 0)
-          shared_.stats[share][column] = total;
-        sync();
-        for (std::uint32_t other = 1; works && share == 0 && other < shares; ++other)
-          add(x, total, reinterpret_cast<const float4*>(warps_)[threadIdx.x + other * items],
-              shared_.stats[other][column]);
-      }
-      if (works && share == 0)
-        write_result(s, column, channel, x, total);
-    }
-  }
-
-  /// Adds the partial (y, other) to (x, total).
-  __device__ static void add(float4& x, float2& total, float4 y, float2 other) {
-    const float2 both = merged(total, other);
-    const float keep = partial_weight(total.x, both.x);
-    x = make_float4(x.x * keep, x.y * keep, x.z * keep, x.w * keep);
-    add_scaled(x, partial_weight(other.x, both.x), y);
-    total = both;
-  }
-
-  /// Adds every `shares`th piece's partial, from the `share`th on.
-  __device__ void sum_pieces(const attend_segment& s, std::uint32_t share, std::uint32_t shares,
-                             std::uint32_t column, std::uint32_t channel, float4& x,
-                             float2& total) const {
-#pragma unroll 4
-    for (std::uint32_t p = s.first_piece + share; p <= s.last_piece; p += shares) {
-      const std::uint64_t part = std::uint64_t{partial_of(s, p)} * args_.columns + column;
-      const float2 stats = __ldcg(reinterpret_cast<const float2*>(args_.partial_stats) + part);
-      add(x, total,
-          __ldcg(reinterpret_cast<const float4*>(args_.partial_out + part * HeadDim + channel)),
-          stats);
-    }
-  }
-
-  /// `x`: sums relative to the reference of `total`.
-  __device__ void write_result(const attend_segment& s, std::uint32_t column, std::uint32_t channel,
-                               float4 x, float2 total) const {
-    const attend_launch& a = args_.launch;
-    const std::uint64_t row = s.row_begin + column / args_.group;
-    const std::uint64_t head = s.kv_head * args_.group + column % args_.group;
-    const bool any = total.x != -INFINITY || total.y != 0; // a sum of NaN counts as well
-    const float factor = any ? 1 / total.y : 0.0F;
-    const std::uint64_t at = row * a.out.row_stride + head * a.out.head_stride + channel;
-    const float values[4] = {x.x, x.y, x.z, x.w};
-#pragma unroll
-    for (std::uint32_t i = 0; i < 4; ++i)
-      store_f32(a.out.data, a.out.type, at + i, values[i] * factor);
-    if (channel == 0 && a.lse != nullptr)
-      a.lse[row * a.dims.query_heads + head] = any ? (total.x + log2f(total.y)) * ln_2 : -INFINITY;
-  }
+  __device__ void merge_pending() { partials::merge(args_, shared_, warps_, shared_.pending); }
 
   const attend_kernel_args& args_;
   attend_shared& shared_;
   float* warps_;
+  bool pending_ = false;       ///< shared_.pending may still have to be merged
+  std::uint32_t arrivals_ = 0; ///< at its run before this block's; thread 0's
 };
 
 } // namespace pikv::gpu::cuda

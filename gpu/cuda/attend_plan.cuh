@@ -5,7 +5,8 @@
 /// A unit is what shares one page list: a sequence, or with a selection a (row, scope). It counts
 /// once for every sub-unit (KV head, tile of rows), and each of those is a run of tiles of 64
 /// tokens. All runs laid end to end are cut into pieces, one for each block; the part of a run
-/// inside a piece is a segment.
+/// inside a piece is a segment. A segment costs time of its own, so that each run is laid out with
+/// `attend_run_lead` tiles before it that nobody reads: a block that begins a run has less to read.
 #pragma once
 
 #include <pikv/gpu/cuda/attend.hpp>
@@ -50,6 +51,9 @@ struct attend_unit {
   std::uint32_t position; ///< of the first row
   std::uint32_t first_head;
   std::uint64_t page_lse; ///< offset of the first row's block
+
+  /// Of one sub-unit with its lead.
+  __device__ std::uint32_t run_tiles() const { return attend_run_lead + tiles; }
 };
 
 __device__ __forceinline__ std::uint32_t unit_count(const attend_kernel_args& a) {
@@ -111,8 +115,8 @@ __device__ inline attend_unit load_unit(const attend_kernel_args& a, std::uint32
   return u;
 }
 
-/// How the tiles of a launch are cut into pieces, one for each block: total / blocks tiles, the
-/// first total % blocks pieces one more.
+/// How the tiles of a launch, leads included, are cut into pieces, one for each block: total /
+/// blocks tiles, the first total % blocks pieces one more.
 struct attend_split {
   std::uint32_t total;
   std::uint32_t blocks; ///< that have something to read
@@ -145,7 +149,7 @@ __device__ __forceinline__ std::uint32_t unit_work(const attend_kernel_args& a,
   if (i >= unit_count(a))
     return 0;
   const attend_unit u = load_unit(a, i, page_tokens);
-  return u.tiles * u.subs;
+  return u.run_tiles() * u.subs;
 }
 
 /// Sum of `x` over this lane and those before it.

@@ -6,7 +6,7 @@
 /// tile.
 #pragma once
 
-#include <pikv/gpu/cuda/attend_shared.cuh>
+#include <pikv/gpu/cuda/attend_ring.cuh>
 
 namespace pikv::gpu::cuda {
 
@@ -32,13 +32,10 @@ public:
 #else
   static constexpr std::uint32_t arrivals = 33; ///< each lane's copies, and the warp's writes
 #endif
-  /// Tiles in the ring at once: so few that no producer can wait for a phase of a barrier that has
-  /// come round twice because of the others.
-  static constexpr std::uint32_t most_tiles = attend_tune.ring_slots / 2 - Producers;
-
   __device__ attend_producer(const attend_kernel_args& args, attend_shared& shared,
                              std::uint32_t ring, std::uint32_t index)
-      : args_(args), shared_(shared), ring_(ring), index_(index), lane_(threadIdx.x % 32) {}
+      : args_(args), shared_(shared), ring_(shared, ring, args.ring_bytes), index_(index),
+        lane_(threadIdx.x % 32) {}
 
   __device__ void run(const attend_start& start) {
     split_ = start.split;
@@ -67,18 +64,24 @@ private:
     const std::uint32_t end = split_.begin(piece + 1);
     while (true) {
       const attend_unit u = load_unit(args_, unit_, PageTokens);
-      const std::uint32_t unit_end = unit_begin_ + u.tiles * u.subs;
+      const std::uint32_t unit_end = unit_begin_ + u.run_tiles() * u.subs;
       while (next < end && next < unit_end) {
-        const std::uint32_t sub = (next - unit_begin_) / u.tiles;
-        const std::uint32_t run = unit_begin_ + sub * u.tiles;
+        const std::uint32_t sub = (next - unit_begin_) / u.run_tiles();
+        const std::uint32_t run = unit_begin_ + sub * u.run_tiles() + attend_run_lead;
+        const std::uint32_t last = min(end, run + u.tiles);
+        next = max(next, run);
+        if (next >= last) { // the piece ends within a lead
+          next = end;
+          break;
+        }
         attend_segment s = segment_of(u, sub);
         s.piece = piece;
         s.first_piece = split_.piece_of(run);
         s.last_piece = split_.piece_of(run + u.tiles - 1);
         s.first_tile = next - run;
-        s.tiles = min(end - next, run + u.tiles - next);
+        s.tiles = last - next;
         produce_segment(u, s);
-        next += s.tiles;
+        next = last;
       }
       if (next == end)
         return;
@@ -106,8 +109,13 @@ private:
   __device__ void produce_segment(const attend_unit& u, const attend_segment& s) {
     const std::uint32_t first = s.first_tile;
     const std::uint32_t count = s.tiles;
+    // The first queries should be on their way before the memory is busy with pages.
+    const bool first_of_all = published_ == 0;
+    if (first_of_all)
+      publish(s);
     page_ref batch = fetch(u, first, first + count);
-    publish(s);
+    if (!first_of_all)
+      publish(s);
     for (std::uint32_t done = 0; done < count; done += batch_tiles) {
       const page_ref next = fetch(u, first + done + batch_tiles, first + count);
       const placed_page placed = place(s, batch);
@@ -180,11 +188,12 @@ private:
 
   /// Tile `i` of the batch: takes room in the ring, says what is in it and starts its copies.
   __device__ void produce_tile(const attend_segment& s, const placed_page& p, std::uint32_t i) {
+    const std::uint32_t tile = ring_.tile();
     const std::uint32_t base =
-        reserve(__shfl_sync(~0U, p.room, static_cast<int>(i * tile_pages))) + p.offset;
-    const std::uint32_t slot = produced_ % attend_tune.ring_slots;
-    if (produced_++ % Producers != index_)
+        ring_.take(__shfl_sync(~0U, p.room, static_cast<int>(i * tile_pages))) + p.offset;
+    if (tile % Producers != index_)
       return;
+    const std::uint32_t slot = tile % attend_tune.ring_slots;
     if (lane_ / tile_pages == i) {
       attend_tile_info& info = shared_.tiles[slot];
       const std::uint32_t place = lane_ % tile_pages;
@@ -228,37 +237,11 @@ private:
     __syncwarp();
   }
 
-  /// Waits for room of `bytes` in one piece and returns its shared address. Room comes free in the
-  /// order in which it was taken; lane i remembers the size of the tile in slot i.
-  __device__ std::uint32_t reserve(std::uint32_t bytes) {
-    static_assert(attend_tune.ring_slots == 32);
-    bool wraps; // also where a tile ended exactly at the ring's end, and nothing is skipped
-    std::uint32_t skipped;
-    while (true) {
-      if (freed_ == produced_)
-        next_ = used_ = 0;
-      wraps = next_ + bytes > args_.ring_bytes;
-      skipped = wraps ? args_.ring_bytes - next_ : 0;
-      if (used_ + skipped + bytes <= args_.ring_bytes && produced_ - freed_ < most_tiles)
-        break;
-      const std::uint32_t slot = freed_ % attend_tune.ring_slots;
-      barrier_wait(&shared_.empty[slot], freed_ / attend_tune.ring_slots % 2);
-      used_ -= __shfl_sync(~0U, size_, static_cast<int>(slot));
-      ++freed_;
-    }
-    if (wraps)
-      next_ = 0;
-    const std::uint32_t address = ring_ + next_;
-    next_ += bytes;
-    used_ += skipped + bytes;
-    if (lane_ == produced_ % attend_tune.ring_slots)
-      size_ = skipped + bytes;
-    return address;
-  }
-
   __device__ void publish(const attend_segment& s) {
-    if (index_ != 0)
+    if (index_ != 0) {
+      ++published_;
       return;
+    }
     const std::uint32_t slot = published_ % attend_tune.segments;
     const std::uint32_t round = published_ / attend_tune.segments;
     if (round > 0)
@@ -273,17 +256,12 @@ private:
 
   const attend_kernel_args& args_;
   attend_shared& shared_;
-  std::uint32_t ring_;
+  attend_ring<Producers> ring_;
   std::uint32_t index_; ///< among the producers
   std::uint32_t lane_;
   attend_split split_;
   std::uint32_t unit_ = 0;
   std::uint32_t unit_begin_ = 0;
-  std::uint32_t next_ = 0; ///< offset of free room in the ring
-  std::uint32_t used_ = 0; ///< bytes taken, skipped ends included
-  std::uint32_t size_ = 0; ///< ring bytes of the tile in slot `lane_`
-  std::uint32_t produced_ = 0;
-  std::uint32_t freed_ = 0;
   std::uint32_t published_ = 0;
 };
 

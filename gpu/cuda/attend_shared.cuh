@@ -49,7 +49,8 @@ struct attend_shared {
   attend_tile_info tiles[attend_tune.ring_slots];
   float2 stats[attend_max_warps][attend_max_columns]; ///< of each warp: reference, sum of weights
   float2 totals[attend_max_columns];                  ///< of all that is merged
-  std::uint32_t arrivals;
+  attend_segment pending; ///< the last one of a run that other blocks have parts of as well
+  bool merges;            ///< this block merges them
 };
 
 /// Query operands of a segment in shared memory, 16-bit `[class, column tile, step, lane, 4]`: the

@@ -195,6 +195,7 @@ launch_queue::leftover launch_queue::close() {
   const auto last = std::atomic_ref{*ended_}.load(std::memory_order_acquire);
   const auto ended = number_ - (static_cast<std::uint32_t>(number_) - last);
   ++number_;
+  choice_ = {};
   for (auto* rings : {&uploads_, &results_})
     for (auto& ring : *rings) {
       ring.release(ended);

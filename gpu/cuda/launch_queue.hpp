@@ -25,6 +25,9 @@ struct CUstream_st;
 
 namespace pikv::gpu::cuda {
 
+struct attend_row;
+struct attend_sequence;
+
 class launch_queue final : public executor {
 public:
   /// errc::unsupported or errc::over_budget where the GPU gives no stream or memory.
@@ -48,10 +51,20 @@ public:
     std::byte* device;
   };
   staged_piece stage(std::size_t bytes) { return piece(uploads_, bytes); }
+  /// What `choose` made in this task, so that the attention that uses its selection uploads nothing
+  /// again: device memory. Gone when the task ends.
+  struct choice_made {
+    const std::uint32_t* offsets = nullptr; ///< of the selection; null: none was made
+    const attend_sequence* sequences = nullptr;
+    const attend_row* rows = nullptr;
+    std::uint32_t row_count = 0;
+  };
+  void keep(const choice_made& x) noexcept { choice_ = x; }
+  const choice_made& choice() const noexcept { return choice_; }
   /// Device memory that a kernel may write, to the task's end.
   std::byte* reserve(std::size_t bytes) { return piece(results_, bytes).device; }
-  /// Enqueues the copies of what was uploaded. While the GPU is at an earlier task they go beside it,
-  /// so that a kernel that comes next does not wait for them.
+  /// Enqueues the copies of what was uploaded. While the GPU is at an earlier task they go beside
+  /// it, so that a kernel that comes next does not wait for them.
   result<void> flush();
   /// Waits, then gives the host's copy of `bytes` at `device`, which `reserve` returned.
   result<const std::byte*> fetch(const std::byte* device, std::size_t bytes);
@@ -61,8 +74,8 @@ public:
   void keep(block x) { left_.kept.push_back(std::move(x)); }
   void when_done(std::function<void()> f) override { left_.after.push_back(std::move(f)); }
 
-  /// Spreads work over `n` streams, this queue's among them: `f(i, stream)` enqueues part i. All parts
-  /// begin behind what was enqueued so far, and what comes later begins behind them all.
+  /// Spreads work over `n` streams, this queue's among them: `f(i, stream)` enqueues part i. All
+  /// parts begin behind what was enqueued so far, and what comes later begins behind them all.
   result<void> spread(std::size_t n,
                       const std::function<result<void>(std::size_t, CUstream_st*)>& f);
 
@@ -112,6 +125,7 @@ private:
   std::byte* workspace_ = nullptr;
   std::uint32_t* ended_ = nullptr; ///< mapped; the number of the last task that ended, modulo 2^32
   std::uint64_t number_ = 0;       ///< of the last task that was closed
+  choice_made choice_;
   leftover left_;
 };
 

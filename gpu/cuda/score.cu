@@ -12,8 +12,8 @@
 #include <algorithm>
 
 #include <pikv/gpu/cuda/codec_launch.hpp>
+#include <pikv/gpu/cuda/launch_chained.hpp>
 #include <pikv/gpu/cuda/score_group.cuh>
-#include <pikv/gpu/cuda/shared_memory.hpp>
 #include <pikv/gpu/cuda/status.hpp>
 
 namespace pikv::gpu::cuda {
@@ -21,11 +21,19 @@ namespace {
 
 using namespace score_detail;
 
+struct score_shape {
+  score_launch x;
+  std::uint32_t row_tiles;  ///< of a sequence
+  std::uint32_t warp_bytes; ///< of shared memory
+};
+
 template <int Rounds>
 __global__ void __launch_bounds__(tuning.threads, tuning.register_blocks)
-    score_kernel(const __grid_constant__ score_launch x, std::uint32_t row_tiles,
-                 std::uint32_t warp_bytes) {
+    score_kernel(const __grid_constant__ score_shape shape) {
+  wait_for_previous_kernel();
   let_next_kernel_start();
+  const score_launch& x = shape.x;
+  const std::uint32_t row_tiles = shape.row_tiles, warp_bytes = shape.warp_bytes;
   extern __shared__ __align__(16) std::byte shared[];
   constexpr std::uint32_t stages = tuning.stages;
   const attend_sequence s = x.sequences[blockIdx.z / row_tiles];
@@ -155,14 +163,9 @@ result<void> score(const score_launch& x, CUstream_st* stream) {
   const dim3 grid(*stripes, head_groups, x.bounds.sequences * row_tiles);
   const std::uint32_t warp_bytes = warp_bytes_of(
       x.dims, std::min<std::uint32_t>(x.bounds.rows * x.dims.group(), tuning.query_rows));
-  const std::size_t shared = std::size_t{warps} * warp_bytes;
-  auto* const kernel = x.dims.head_dim <= 128 ? score_kernel<1> : score_kernel<2>;
-  if (auto r = allow_shared_memory(reinterpret_cast<const void*>(kernel), shared); !r)
-    return r;
-  if (auto r = prefer_shared_memory(reinterpret_cast<const void*>(kernel)); !r)
-    return r;
-  kernel<<<grid, tuning.threads, shared, stream>>>(x, row_tiles, warp_bytes);
-  return check_launch("score");
+  return launch_chained(x.dims.head_dim <= 128 ? score_kernel<1> : score_kernel<2>,
+                        "launch of score", grid, tuning.threads, std::size_t{warps} * warp_bytes,
+                        score_shape{x, row_tiles, warp_bytes}, stream);
 }
 
 } // namespace pikv::gpu::cuda

@@ -19,20 +19,31 @@ namespace table {
 
 namespace {
 
-/// Rows of the batch that belong to none of these sequences have empty lists. A selection that was
-/// made on the GPU (choose) is used where it lies; one of the host is copied even where the GPU
-/// reaches it, because every block of an attention reads it, and the bus is far.
-attend_selection upload(launch_queue& q, const page_selection& s,
-                        std::span<const sequence_rows> sequences) {
-  std::vector<attend_row> owned;
-  for (std::uint32_t i = 0; i < sequences.size(); ++i)
-    for (std::uint32_t r = 0; r < sequences[i].row_count; ++r)
-      owned.push_back({sequences[i].row_begin + r, i});
-  const auto* rows = q.upload(std::span<const attend_row>{owned});
-  const auto n = static_cast<std::uint32_t>(owned.size());
-  if (in_device_memory(s.offsets.data()))
-    return {s.scopes, s.offsets.data(), s.pages.data(), s.always_from.data(), rows, n};
-  return {s.scopes, q.upload(s.offsets), q.upload(s.pages), q.upload(s.always_from), rows, n};
+/// Says which rows a launch has and what they read. Rows of the batch that belong to none of the
+/// sequences have empty lists. A selection that `choose` made is used where it lies; one of the
+/// host is copied even where the GPU reaches it, because every block of an attention reads it, and
+/// the bus is far.
+result<void> describe(launch_queue& q, const attend_args& a, attend_launch& launch) {
+  launch.selected = a.selection != nullptr;
+  const auto& made = q.choice();
+  const bool chosen = launch.selected && a.selection->offsets.data() == made.offsets;
+  uploaded_rows rows{made.sequences, made.rows, made.row_count};
+  if (!chosen || a.page_lse != nullptr) {
+    auto x = upload(q, a.sequences, a.page_lse_offsets);
+    if (!x)
+      return x.error();
+    rows = *x;
+  }
+  launch.sequences = rows.sequences;
+  if (!launch.selected)
+    return {};
+  const auto& s = *a.selection;
+  const auto near = [&](std::span<const std::uint32_t> x) {
+    return chosen ? x.data() : q.upload(x);
+  };
+  launch.selection = {s.scopes,   near(s.offsets), near(s.pages), near(s.always_from),
+                      rows.owned, rows.owned_count};
+  return {};
 }
 
 } // namespace
@@ -48,11 +59,13 @@ void score(const score_args& a, executor& x) noexcept {
     const auto sequences = upload(q, a.sequences, a.offsets);
     if (!sequences)
       return sequences.error();
-    score_launch launch{
-        a.dims,      a.kind,
-        a.scale,     readable(q, a.q, rows.end, a.dims.query_heads, a.dims.head_dim),
-        *sequences,  bounds,
-        out.device()};
+    score_launch launch{a.dims,
+                        a.kind,
+                        a.scale,
+                        readable(q, a.q, rows.end, a.dims.query_heads, a.dims.head_dim),
+                        sequences->sequences,
+                        bounds,
+                        out.device()};
     if (auto r = q.flush(); !r)
       return r;
     if (auto r = cuda::score(launch, q.stream()); !r)
@@ -81,16 +94,11 @@ void attend(const attend_args& a, executor& x) noexcept {
     launch.dims = d;
     launch.scale = a.scale;
     launch.q = readable(q, a.q, rows.end, d.query_heads, d.head_dim);
-    const auto sequences = upload(q, a.sequences, a.page_lse_offsets);
-    if (!sequences)
-      return sequences.error();
-    launch.sequences = *sequences;
+    if (auto r = describe(q, a, launch); !r)
+      return r;
     launch.sequence_count = static_cast<std::uint32_t>(a.sequences.size());
     launch.rows = rows.end;
     launch.max_sequence_rows = rows.longest;
-    launch.selected = a.selection != nullptr;
-    if (launch.selected)
-      launch.selection = upload(q, *a.selection, a.sequences);
     launch.out = out.device();
     launch.lse = lse.device();
     launch.page_lse = page_lse.device();

@@ -123,11 +123,11 @@ void choose(const choose_args& a, page_selection& out, executor& x) noexcept {
     const auto sequences = upload(q, a.sequences, offsets);
     if (!sequences)
       return sequences.error();
-    const auto scores =
-        plan_scores(q, a, *sequences, scores_of(a.sequences, offsets, a.dims.query_heads));
+    const auto scores = plan_scores(q, a, sequences->sequences,
+                                    scores_of(a.sequences, offsets, a.dims.query_heads));
     select_launch select;
     select.dims = a.dims;
-    select.sequences = *sequences;
+    select.sequences = sequences->sequences;
     select.bounds = scores.mass.bounds;
     select.rows = a.rows;
     select.window = a.window;
@@ -156,6 +156,8 @@ void choose(const choose_args& a, page_selection& out, executor& x) noexcept {
            {compact.offsets, lists + 1},
            {compact.pages, lists * a.capacity},
            {select.always_from, a.rows}};
+    q.keep(launch_queue::choice_made{compact.offsets, sequences->sequences, sequences->owned,
+                                     sequences->owned_count});
     return {};
   });
 }

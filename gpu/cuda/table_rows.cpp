@@ -26,8 +26,12 @@ settled_bounds bounds_of(std::span<const sequence_rows> sequences) {
   return x;
 }
 
-result<const attend_sequence*> upload(launch_queue& q, std::span<const sequence_rows> sequences,
-                                      std::span<const std::uint64_t> offsets) {
+result<uploaded_rows> upload(launch_queue& q, std::span<const sequence_rows> sequences,
+                             std::span<const std::uint64_t> offsets) {
+  std::vector<attend_row> owned;
+  for (std::uint32_t i = 0; i < sequences.size(); ++i)
+    for (std::uint32_t r = 0; r < sequences[i].row_count; ++r)
+      owned.push_back({sequences[i].row_begin + r, i});
   std::vector<attend_sequence> list;
   for (std::size_t i = 0; i < sequences.size(); ++i) {
     const auto& s = sequences[i];
@@ -38,7 +42,9 @@ result<const attend_sequence*> upload(launch_queue& q, std::span<const sequence_
                     static_cast<std::uint32_t>(s.window.size()), s.row_begin, s.row_count,
                     s.first_position, offsets.empty() ? 0 : offsets[i]});
   }
-  return q.upload(std::span<const attend_sequence>{list});
+  return uploaded_rows{q.upload(std::span<const attend_sequence>{list}),
+                       q.upload(std::span<const attend_row>{owned}),
+                       static_cast<std::uint32_t>(owned.size())};
 }
 
 std::size_t scores_of(std::span<const sequence_rows> sequences,

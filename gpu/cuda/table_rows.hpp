@@ -27,9 +27,16 @@ used_rows rows_of(std::span<const sequence_rows> sequences);
 
 settled_bounds bounds_of(std::span<const sequence_rows> sequences);
 
+/// The rows of a batch in device memory.
+struct uploaded_rows {
+  const attend_sequence* sequences = nullptr;
+  const attend_row* owned = nullptr; ///< the rows of the sequences, one by one
+  std::uint32_t owned_count = 0;
+};
+
 /// `offsets`: of each sequence's block of scores or masses; empty where there are none.
-result<const attend_sequence*> upload(launch_queue& q, std::span<const sequence_rows> sequences,
-                                      std::span<const std::uint64_t> offsets);
+result<uploaded_rows> upload(launch_queue& q, std::span<const sequence_rows> sequences,
+                             std::span<const std::uint64_t> offsets);
 
 /// Floats of the blocks `[rows, query heads, settled pages]` up to the end of the last one.
 std::size_t scores_of(std::span<const sequence_rows> sequences,
