@@ -8,7 +8,9 @@
 #define PIKV_PLACEMENT_POLICIES(policy) \
   policy(placement, stripe) \
   policy(placement, hash) \
-  policy(placement, gate)
+  policy(placement, gate) \
+  policy(placement, cluster) \
+  policy(placement, eplb)
 // clang-format on
 
 PIKV_DEFINE_TABLE(placement, PIKV_PLACEMENT_POLICIES)

@@ -59,7 +59,8 @@ std::vector<option_spec> options() {
 } // namespace
 
 table_entry<routing_policy> gate_top_k_routing() {
-  return {{"gate_top_k", "the shards of the k experts with the largest gate logits", options()},
+  return {{"gate_top_k", "the shards of the k experts with the largest gate logits (PiKV paper)",
+           options()},
           [](const option_set& x, const policy_context&) -> std::unique_ptr<routing_policy> {
             return std::make_unique<gate_top_k>(x.integer("k"));
           }};

@@ -2,6 +2,7 @@
 #include <pikv/policies/selection/selection_policy.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 // Runs once per (row, KV head): compiled for each instruction set and chosen at run time.
@@ -63,19 +64,21 @@ HWY_INLINE float largest_of(const score_row& row) {
 }
 
 // Adds one head's softmax, divided by `heads`, to the shares.
-HWY_INLINE void add_softmax(const float* scores, float heads, float* shares, std::size_t pages) {
+HWY_INLINE void add_softmax(const float* scores, float other, float heads, float* shares,
+                            std::size_t pages) {
   const floats d;
   const auto lanes = hn::Lanes(d);
   const score_row row(scores, pages);
-  const auto top_score = largest_of(row);
+  const auto top_score = std::max(largest_of(row), other);
   if (top_score == -std::numeric_limits<float>::infinity())
     return;
   const auto top = hn::Set(d, top_score);
   const auto tail = exp_below(row.tail(), top);
   auto sum = tail;
+  const float beside = other - top_score < -87.0f ? 0.0f : std::exp(other - top_score);
   for (std::size_t i = 0; i < row.whole(); i += lanes)
     sum = hn::Add(sum, exp_below(row.at(i), top));
-  const auto scale = hn::Set(d, 1.0f / (hn::GetLane(hn::SumOfLanes(d, sum)) * heads));
+  const auto scale = hn::Set(d, 1.0f / ((hn::GetLane(hn::SumOfLanes(d, sum)) + beside) * heads));
   // Computing each exponential twice is cheaper than a buffer for any number of pages.
   for (std::size_t i = 0; i < row.whole(); i += lanes)
     hn::StoreU(hn::MulAdd(exp_below(row.at(i), top), scale, hn::LoadU(d, shares + i)), d,
@@ -86,11 +89,13 @@ HWY_INLINE void add_softmax(const float* scores, float heads, float* shares, std
     shares[i] += rest[i - row.whole()];
 }
 
-void mean_softmax(const float* scores, std::size_t heads, std::size_t pages_stride, float* shares,
-                  std::size_t pages) {
+void mean_softmax(const float* scores, std::size_t heads, std::size_t pages_stride,
+                  const float* rest, float* shares, std::size_t pages) {
   std::fill_n(shares, pages, 0.0f);
   for (std::size_t h = 0; h < heads; ++h)
-    add_softmax(scores + h * pages_stride, static_cast<float>(heads), shares, pages);
+    add_softmax(scores + h * pages_stride,
+                rest != nullptr ? rest[h] : -std::numeric_limits<float>::infinity(),
+                static_cast<float>(heads), shares, pages);
 }
 
 // Integers in the order of the floats, so that a threshold can be found by bisection: -0 equals +0
@@ -188,8 +193,9 @@ HWY_EXPORT(mean_softmax);
 HWY_EXPORT(select_top);
 
 void mean_softmax(const float* scores, std::size_t heads, std::size_t pages_stride,
-                  std::span<float> shares) noexcept {
-  HWY_DYNAMIC_DISPATCH(mean_softmax)(scores, heads, pages_stride, shares.data(), shares.size());
+                  std::span<float> shares, const float* rest) noexcept {
+  HWY_DYNAMIC_DISPATCH(mean_softmax)
+  (scores, heads, pages_stride, rest, shares.data(), shares.size());
 }
 
 void select_top(std::span<const float> shares, std::span<const std::uint8_t> allowed,

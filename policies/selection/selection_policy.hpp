@@ -26,8 +26,13 @@ public:
   virtual ~selection_policy() = default;
   virtual page_score score() const noexcept = 0; ///< none: reads every page of the route
   virtual head_scope scope() const noexcept = 0;
-  /// Pages to read of `eligible` old pages, in [0, eligible].
+  /// Pages to read of `eligible` old pages, in [0, eligible]; with a coverage, the most it may be.
   virtual std::size_t pages_to_read(std::size_t eligible) const noexcept = 0;
+  /// Not 0: a row reads as few pages as bring the share of its mass that it reads to this, by the
+  /// score (cover.hpp), sinks and window included, and the number of pages is not set beforehand.
+  virtual double coverage() const noexcept { return 0; }
+  /// With a coverage: the pages are certain to reach it, because the score is a bound.
+  virtual bool certified() const noexcept { return false; }
   /// `pages_to_read` as a rule, for backends that choose pages themselves; none: only the policy
   /// can tell. Without a score there is nothing to rank, and the numbers in it mean nothing.
   virtual std::optional<select_budget> budget() const noexcept { return std::nullopt; }
@@ -37,8 +42,10 @@ public:
 /// head, then the mean over `heads` query heads. `scores` is `[heads, pages]` (row stride
 /// `pages_stride`); pages with -inf get share 0. `shares` has one value per page and is
 /// overwritten.
+/// With `rest` (not null, one value per head) each softmax is over the pages and one more of that
+/// log-score, so that the shares add up to less than 1.
 void mean_softmax(const float* scores, std::size_t heads, std::size_t pages_stride,
-                  std::span<float> shares) noexcept;
+                  std::span<float> shares, const float* rest = nullptr) noexcept;
 
 /// Indices of the `count` largest shares among pages with `allowed[i] != 0` (empty span: all), in
 /// ascending order; ties go to the lower index, so that the choice does not depend on how pages are

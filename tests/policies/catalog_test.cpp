@@ -29,8 +29,9 @@ TEST(catalog, lists_all_kinds_with_help) {
 TEST(catalog, lists_the_policies_of_each_kind) {
   using list = std::vector<std::string>;
   const auto all = catalog();
-  EXPECT_EQ(names(all[0]), (list{"stripe", "hash", "gate"}));
-  EXPECT_EQ(names(all[1]), (list{"all", "gate_top_k", "mass"}));
+  EXPECT_EQ(names(all[0]), (list{"stripe", "hash", "gate", "cluster", "eplb"}));
+  EXPECT_EQ(names(all[1]), (list{"all", "gate_top_k", "mass", "adaptive", "hybrid", "balanced",
+                                 "cache_aware", "hierarchical", "eplb"}));
   EXPECT_EQ(names(all[2]), (list{"all", "mass", "quest"}));
   EXPECT_EQ(names(all[3]), (list{"identity", "int8", "int4", "fp8"}));
   EXPECT_EQ(names(all[4]), (list{"uniform"}));
