@@ -16,6 +16,7 @@
 #include <pikv/actors/open_sequences.hpp>
 #include <pikv/actors/policy_set.hpp>
 #include <pikv/actors/request_table.hpp>
+#include <pikv/actors/shard_map.hpp>
 #include <pikv/gpu/device.hpp>
 #include <pikv/gpu/transport/page_mover.hpp>
 #include <pikv/messages/actors.hpp>
@@ -88,6 +89,7 @@ struct cache_context {
   std::vector<lane_entry> lanes;
   request_table requests;
   policy_store policies;
+  shard_map shards;
   std::shared_ptr<monitoring::metrics> metrics;
   std::atomic<std::uint64_t> sequences{0};
   open_sequences open;

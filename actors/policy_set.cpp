@@ -18,6 +18,28 @@ result<void> make_into(std::unique_ptr<Policy>& out, const char* kind,
   return {};
 }
 
+bool target_asked(const config::settings& x) noexcept {
+  return x.fidelity.coverage_target > 0 || x.fidelity.max_output_error > 0;
+}
+
+/// True for a selection that a fidelity target moves: by estimated mass, whatever its budget says.
+bool steers(const policies::selection_policy& x) noexcept {
+  return x.score() == policies::page_score::mass;
+}
+
+/// Policies that are fine by themselves and cannot work together.
+result<void> check_together(const policy_set& x) {
+  if (x.selection->certified() && !x.compression->keeps_raw())
+    return {errc::invalid_argument,
+            "selection.certified: its bound holds for raw pages only; set compression.policy to "
+            "identity, or certified to false"};
+  if (target_asked(x.settings) && !steers(*x.selection) && !x.routing->needs_total())
+    return {errc::invalid_argument,
+            "fidelity: there is nothing to hold the target with; set selection.policy to mass "
+            "(without certified) or routing.policy to adaptive"};
+  return {};
+}
+
 void add_needs(policy_set& x) {
   auto want = [&x](gpu::score_kind kind, gpu::summary_part part) {
     x.scores |= static_cast<std::uint8_t>(1U << static_cast<unsigned>(kind));
@@ -27,6 +49,10 @@ void add_needs(policy_set& x) {
     want(gpu::score_kind::mass, gpu::summary_mean_var);
   if (x.selection->score() == policies::page_score::quest)
     want(gpu::score_kind::quest, gpu::summary_min_max);
+  x.by_coverage = x.selection->coverage() > 0 || (target_asked(x.settings) && steers(*x.selection));
+  x.needs_total = x.routing->needs_total() || x.by_coverage;
+  x.counts_shards = x.routing->needs_load() || x.routing->needs_misses()
+                    || x.placement->tolerated_imbalance() > 0;
 }
 
 } // namespace
@@ -56,6 +82,8 @@ make_policy_set(const config::settings& settings, const model_shape& shape, std:
   if (auto r =
           make_into(x->scheduling, "scheduling", scheduling_table(), settings.scheduling, context);
       !r)
+    return r.error();
+  if (auto r = check_together(*x); !r)
     return r.error();
   add_needs(*x);
   return std::shared_ptr<const policy_set>{std::move(x)};

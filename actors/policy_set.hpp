@@ -31,6 +31,9 @@ struct policy_set {
   std::unique_ptr<policies::scheduling_policy> scheduling;
   std::uint8_t summary_parts = 0; ///< gpu::summary_part bits that routing and selection need
   std::uint8_t scores = 0;        ///< bits 1 << gpu::score_kind that they need
+  bool by_coverage = false;       ///< the selection reads what a coverage needs
+  bool needs_total = false;       ///< they want the mass of what rows read in any case
+  bool counts_shards = false;     ///< they want to know what is read of each shard
 };
 
 /// Makes all policies or says which one refused its options.

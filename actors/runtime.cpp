@@ -167,6 +167,7 @@ public:
     c->raw = raw_form(s.cache.stored);
     c->scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim));
     c->metrics = metrics_;
+    c->shards.start(s.cache.shards, s.devices.count, s.runtime.lanes);
     if (auto r = add_devices(*c); !r)
       return r.error();
     if (auto r = add_movers(*c); !r)

@@ -20,6 +20,13 @@ std::optional<conflict> find_conflict(const settings& x) {
                     fmt::format("nccl moves pages between GPUs only, not on backend {}; allowed: "
                                 "auto, peer, or devices.backend cuda",
                                 clipped(x.devices.backend))};
+  if ((x.fidelity.coverage_target > 0 || x.fidelity.max_output_error > 0)
+      && x.fidelity.audit_share <= 0)
+    return conflict{
+        {"fidelity.audit_share", "fidelity.coverage_target", "fidelity.max_output_error"},
+        fmt::format("{} audits nothing, so no target can be held; allowed: more than 0 "
+                    "with fidelity.coverage_target or fidelity.max_output_error",
+                    x.fidelity.audit_share)};
   const auto host = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.'
            || c == ':' || c == '-' || c == '_' || c == '[' || c == ']';

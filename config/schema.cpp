@@ -179,13 +179,24 @@ section limits_section() {
 }
 
 section fidelity_section() {
+  using f = fidelity_settings;
+  constexpr auto s = &settings::fidelity;
+  using enum option_type;
   return {"fidelity",
-          "how closely outputs are watched",
+          "how closely outputs are watched, and what is held",
           change::live,
           nullptr,
-          {key<&settings::fidelity, &fidelity_settings::audit_share>(
-              "fidelity.audit_share", option_type::real,
-              "share of attends that are also computed in full", 0, 1)}};
+          {key<s, &f::audit_share>("fidelity.audit_share", real,
+                                   "share of attends that are also computed in full", 0, 1),
+           key<s, &f::coverage_target>(
+               "fidelity.coverage_target", real,
+               "mean share of the attention mass to read, held by audits at few bytes read; 0: "
+               "none. Steers selection mass and routing adaptive",
+               0, 0.99999),
+           key<s, &f::max_output_error>("fidelity.max_output_error", real,
+                                        "mean relative error of outputs to stay below, held the "
+                                        "same way; 0: no limit",
+                                        0, 1)}};
 }
 
 section metrics_section() {

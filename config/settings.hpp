@@ -57,7 +57,9 @@ struct limit_settings {
 };
 
 struct fidelity_settings {
-  double audit_share = 0.0; ///< share of attends that are also computed in full
+  double audit_share = 1.0 / 512; ///< share of attends that are also computed in full
+  double coverage_target = 0;     ///< mean share of the softmax mass to hold; 0: none
+  double max_output_error = 0;    ///< mean relative L2 error to stay below; 0: no limit
 };
 
 struct metrics_settings {

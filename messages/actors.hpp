@@ -15,7 +15,8 @@ using router_actor = caf::typed_actor<caf::reacts_to<client_request>, caf::react
 /// Owns the pages of one device. Work of one router is done in the order in which it was sent.
 using shard_owner_actor = caf::typed_actor<
     caf::replies_to<append_work>::with<ack_atom>, caf::replies_to<truncate_work>::with<ack_atom>,
-    caf::replies_to<settle_work>::with<settle_done>,
+    caf::replies_to<describe_work>::with<ack_atom>, caf::replies_to<settle_work>::with<settle_done>,
+    caf::replies_to<migrate_work>::with<settle_done>, caf::replies_to<drop_work>::with<ack_atom>,
     caf::replies_to<survey_work>::with<survey_done>,
     caf::replies_to<attend_work>::with<attend_done>, caf::reacts_to<release_work>,
     caf::replies_to<sequence_work>::with<ack_atom>, caf::replies_to<adopt_work>::with<ack_atom>,

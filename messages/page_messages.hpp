@@ -22,12 +22,13 @@ struct page_record_ref {
   std::uint8_t summary_parts = 0;
   buffer_ref data;
   buffer_ref summary;
+  bool resettled = false; ///< it had settled before and only changes its device
 };
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, page_record_ref& x) {
   return f(caf::meta::type_name("page_record_ref"), x.sequence, x.layer, x.page, x.first_position,
-           x.tokens, x.shard, x.stored, x.summary_parts, x.data, x.summary);
+           x.tokens, x.shard, x.stored, x.summary_parts, x.data, x.summary, x.resettled);
 }
 
 /// Owner to compressor: encode raw pages into blocks that the owner allocated.

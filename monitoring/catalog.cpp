@@ -19,6 +19,7 @@ constexpr std::string_view outcome_[] = {"outcome"};
 constexpr std::string_view kind_[] = {"kind"};
 constexpr std::string_view kind_code_[] = {"kind", "code"};
 constexpr std::string_view lane_[] = {"lane"};
+constexpr std::string_view layer_[] = {"layer"};
 constexpr std::string_view device_[] = {"device"};
 constexpr std::string_view device_form_[] = {"device", "form"};
 constexpr std::string_view form_[] = {"form"};
@@ -99,12 +100,26 @@ constexpr row table[] = {
       {},
       "Share of the full softmax mass that lies in what was read, from audits.",
       coverage_}},
+    {metric_id::router_missed_mass,
+     {"pikv_router_missed_mass_ratio", histogram, layer_,
+      "Share of the full softmax mass that was not read, from audits, by layer.", errors_}},
     {metric_id::router_output_error,
-     {"pikv_router_output_error_ratio",
-      histogram,
-      {},
-      "Relative L2 error of an attend's output against the full attention, from audits.",
+     {"pikv_router_output_error_ratio", histogram, layer_,
+      "Relative L2 error of an attend's output against the full attention, from audits, by layer.",
       errors_}},
+    {metric_id::router_fidelity_coverage,
+     {"pikv_router_fidelity_coverage_ratio",
+      gauge,
+      lane_,
+      "Coverage that each row is told to reach so that the fidelity target is held; 0 without one.",
+      {}}},
+    {metric_id::router_fidelity_held,
+     {"pikv_router_fidelity_held",
+      gauge,
+      lane_,
+      "1 while audits meet the fidelity target, or there is none; 0 when they have missed it for "
+      "long.",
+      {}}},
     {metric_id::owner_entries_appended,
      {"pikv_owner_entries_appended_total",
       counter,

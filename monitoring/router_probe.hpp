@@ -34,10 +34,11 @@ public:
   /// Mean number of shards in the routes of `rows` query rows.
   void route_width(double mean_shards, std::uint64_t rows) noexcept;
 
-  /// Results of an audit: share of the softmax mass that was read, in 0..1, and relative L2 error
-  /// of the output.
-  void coverage(double x) noexcept;
-  void output_error(double x) noexcept;
+  /// Results of an audit of an attend of one layer: share of the softmax mass that was read, in
+  /// 0..1, and relative L2 error of the output. Layers from 127 on share the label "127+".
+  void audited(std::uint32_t layer, double coverage, double output_error);
+  /// What rows are told to reach (0: no target), and whether audits meet the target.
+  void fidelity(double coverage, bool held) noexcept;
 
   void flush();
 

@@ -20,7 +20,7 @@ struct surveyed_owner {
   device_id device{};
   std::vector<std::uint32_t> parts; ///< indices into plan_input::parts, in the owner's order
   survey_done survey;
-  gpu::block facts, mass, quest; ///< shared for as long as the plan is being made
+  gpu::block facts, mass, quest, always; ///< shared for as long as the plan is being made
 };
 
 struct plan_input {
@@ -30,6 +30,7 @@ struct plan_input {
   std::uint32_t rows = 0; ///< of the client's buffers
   std::vector<work_part> parts;
   known_gates gates;
+  shard_facts shards;
   std::vector<surveyed_owner> owners;
 };
 
@@ -42,7 +43,8 @@ struct plan_output {
   double routed_shards = 0; ///< sum over rows
   /// Per part: how many rows (times scopes) chose each page, by page index; for the scheduler.
   std::vector<std::vector<page_use>> uses;
-  error failed; ///< over_budget when the lists do not fit the scratch arenas
+  std::vector<shard_use> shards; ///< where policies count them: those with something to count
+  error failed;                  ///< over_budget when the lists do not fit the scratch arenas
 };
 
 /// Fills `out`. Called on a stream's thread.

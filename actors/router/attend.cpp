@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include <pikv/actors/router/attend_flow.hpp>
-#include <pikv/actors/shard_owner/choosing.hpp>
 
 namespace pikv {
 
@@ -67,6 +66,7 @@ void router_state::attend(const client_request& r, std::shared_ptr<request> q) {
         owners[device_id{d}].push_back(i);
     f->lost += lost_entries(layer, part);
   }
+  count_attend(*f, 1);
   for (auto& [device, parts] : owners)
     f->owners.push_back({device, owner(device), std::move(parts), {}, {}, {}, {}, {}});
   f->mass = f->policies->scheduling->needs_mass();
@@ -79,46 +79,9 @@ void router_state::attend(const client_request& r, std::shared_ptr<request> q) {
     return read(f);
   if (auto taken = take_gates(*f); !taken)
     return fail(f, taken.error());
+  f->shards = known_of_shards(*f->policies);
   f->chooses = owner_can_choose(*f);
   f->chooses ? read(f) : survey(f);
-}
-
-/// Where all settled pages of the batch lie on one device, it chooses among them itself, unless the
-/// scores of so many rows are better made in pieces of scratch memory.
-bool router_state::owner_can_choose(const attend_flow& f) {
-  constexpr std::uint64_t most_score_bytes = std::uint64_t{64} << 20;
-  if (f.owners.size() != 1)
-    return false;
-  std::uint64_t scores = 0;
-  for (const auto& part : f.request.parts)
-    scores += std::uint64_t{part.tokens} * context_->dims.query_heads
-              * sequences_.find(part.sequence)->layers[f.request.layer].settled;
-  const auto& kernels = context_->devices[f.owners.front().device.value].device->kernels();
-  return scores * sizeof(float) <= most_score_bytes && can_choose(kernels, context_->dims, *f.policies);
-}
-
-/// Into scratch memory of the first owner, where it may be read on the device.
-result<void> router_state::take_gates(attend_flow& f) {
-  const auto experts = context_->shape.experts;
-  if (!f.policies->routing->needs_gate() || f.request.layer == 0 || experts == 0)
-    return {};
-  const auto rows = f.client->buffers.rows;
-  auto block = context_->devices[f.owners.front().device.value].device->scratch().allocate(
-      known_gates::bytes(rows, experts));
-  if (!block)
-    return block.error();
-  f.gates = {std::move(*block), rows, experts};
-  std::fill_n(f.gates.known(), rows, std::uint8_t{0});
-  for (const auto& part : f.request.parts) {
-    const auto& gate = sequences_.find(part.sequence)->layers[f.request.layer - 1].gate;
-    for (std::uint32_t t = 0; t < part.tokens; ++t) {
-      const auto logits = gate_logits(gate, part.position + t, experts);
-      const auto row = std::size_t{part.row_begin} + t;
-      std::ranges::copy(logits, f.gates.logits() + row * experts);
-      f.gates.known()[row] = logits.empty() ? 0 : 1;
-    }
-  }
-  return {};
 }
 
 void router_state::survey(const flow_ptr& f) {
@@ -130,12 +93,18 @@ void router_state::survey(const flow_ptr& f) {
   f->in->rows = f->client->buffers.rows;
   f->in->parts = f->request.parts;
   f->in->gates = f->gates;
+  f->in->shards = f->shards;
   f->in->owners.resize(f->owners.size());
   f->waiting = f->owners.size();
   for (std::size_t i = 0; i < f->owners.size(); ++i) {
     const auto& o = f->owners[i];
-    survey_work w{f->request.ticket, f->request.layer, f->policies->scores,
-                  f->policies->summary_parts, f->parts_of(o)};
+    survey_work w{f->request.ticket,
+                  f->request.layer,
+                  f->in->rows,
+                  f->policies->needs_total,
+                  f->policies->scores,
+                  f->policies->summary_parts,
+                  f->parts_of(o)};
     self_->request(o.handle, caf::infinite, std::move(w))
         .then(
             [this, f, i](const survey_done& done) {
@@ -148,7 +117,7 @@ void router_state::survey(const flow_ptr& f) {
               auto& scratch = context_->devices[x.device.value].device->scratch();
               for (auto [ref, block] :
                    {std::pair{&done.facts, &x.facts}, std::pair{&done.mass, &x.mass},
-                    std::pair{&done.quest, &x.quest}}) {
+                    std::pair{&done.quest, &x.quest}, std::pair{&done.always, &x.always}}) {
                 if (ref->bytes == 0)
                   continue;
                 auto shared = scratch.share(*ref);
@@ -194,6 +163,8 @@ void router_state::read_one(const flow_ptr& f, std::size_t i) {
   w.rows = f->client->buffers.rows;
   w.parts = f->parts_of(o);
   w.chooses = f->chooses;
+  if (f->chooses)
+    w.shards = f->shards;
   if (f->gates.block)
     w.gates = f->gates.block.ref();
   if (f->surveyed) {
@@ -235,7 +206,15 @@ void router_state::give_up_attend(const flow_ptr& f) {
   fail(f, {errc::deadline_exceeded, "the attention did not end before its deadline"});
 }
 
+/// A layer whose attends are under way keeps its pages where they are.
+void router_state::count_attend(const attend_flow& f, int change) {
+  for (const auto& part : f.request.parts)
+    if (auto* s = sequences_.find(part.sequence))
+      s->layers[f.request.layer].attends += static_cast<std::uint32_t>(change);
+}
+
 void router_state::release(const attend_flow& f) {
+  count_attend(f, -1);
   if (f.direct() && !f.surveyed)
     return; // the owner kept nothing
   for (const auto& o : f.owners)

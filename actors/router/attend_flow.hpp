@@ -31,6 +31,7 @@ struct router_state::attend_flow {
   std::size_t waiting = 0;
   std::uint64_t lost = 0;
   known_gates gates;
+  shard_facts shards; ///< as known when the attend began
   std::shared_ptr<plan_input> in;
   std::shared_ptr<plan_output> out = std::make_shared<plan_output>();
   std::vector<std::vector<page_use>> uses; ///< per part, with mass

@@ -1,15 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// Audits: a sampled attend is computed once more over everything that is kept, after its client has
-// been served, to measure what routing and selection missed. A result is never changed by one.
+// Audits: a sampled attend is computed once more over everything that is kept, to measure what
+// routing and selection missed. That happens after its client has been served and when the lane has
+// nothing else to do, or at the next tick; a result is never changed by one. What is measured
+// steers the fidelity target.
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include <pikv/actors/router/attend_flow.hpp>
+#include <pikv/monitoring/log.hpp>
 
 namespace pikv {
 
 namespace {
 
 constexpr std::uint32_t audited_rows = 4; // a decode step's worth: enough to sample, cheap to copy
+constexpr std::size_t most_waiting = 8;   // audits; those beyond are not made
+
+/// Pseudo-random in [0, 1) and the same in every run (SplitMix64). Every n-th attend would not do:
+/// engines attend layer after layer, and some layers would never be seen.
+double sample_at(std::uint64_t i) noexcept {
+  auto x = (i + 1) * 0x9E3779B97F4A7C15U;
+  x = (x ^ (x >> 30U)) * 0xBF58476D1CE4E5B9U;
+  x = (x ^ (x >> 27U)) * 0x94D049BB133111EBU;
+  return static_cast<double>((x ^ (x >> 31U)) >> 11U) * 0x1p-53;
+}
 
 gpu::tensor_ref dense(const gpu::block& x, dtype type, std::uint32_t heads,
                       std::uint32_t dim) noexcept {
@@ -25,20 +40,26 @@ void copy_rows(const gpu::tensor_ref& from, std::uint32_t row, std::uint32_t row
   std::vector<gpu::copy_item> items;
   for (std::uint32_t r = 0; r < rows; ++r)
     for (std::uint32_t h = 0; h < dims.query_heads; ++h, to += bytes)
-      items.push_back({from.data + ((row + r) * from.row_stride + h * from.head_stride) * size, to,
-                       bytes});
+      items.push_back(
+          {from.data + ((row + r) * from.row_stride + h * from.head_stride) * size, to, bytes});
   kernels.copy(items, x);
 }
 
 } // namespace
 
-/// The sampled rows and what the client got for them; in scratch memory, which every kernel reaches.
+/// The sampled rows and what the client got for them; in scratch memory, which every kernel
+/// reaches.
 struct router_state::audit_flow {
   gpu::block q, out, full_out, full_lse;
   dtype q_type = dtype::f32, out_type = dtype::f32;
   std::vector<float> lse;
   std::uint32_t row = 0; ///< first one, in the batch
   std::uint32_t rows = 0;
+  std::uint32_t layer = 0;
+  work_part part;  ///< the sampled rows
+  double told = 0; ///< coverage that the rows were to reach; 0: no target
+  std::shared_ptr<const policy_set> policies;
+  std::uint64_t incarnation = 0;
   double coverage = 0, output_error = 0;
 };
 
@@ -46,11 +67,8 @@ void router_state::sample_audit(attend_flow& f) {
   const auto share = f.policies->settings.fidelity.audit_share;
   if (share <= 0 || f.client->exact || f.client->allow_lost)
     return;
-  // Every 1/share-th attend, so that a run can be repeated.
-  audit_debt_ += share;
-  if (audit_debt_ < 1)
+  if (sample_at(sampled_++) >= share || waiting_audits_.size() >= most_waiting)
     return;
-  audit_debt_ -= 1;
   f.audited = true;
   f.client->buffers.ticket_waits = true; // the client's stream may write over the output next
   if (f.client->buffers.lse != nullptr)
@@ -61,14 +79,18 @@ void router_state::sample_audit(attend_flow& f) {
 }
 
 /// Takes the last rows of the first part: the newest queries have the most to miss.
-result<std::shared_ptr<router_state::audit_flow>>
-router_state::make_audit(const attend_flow& f) {
+result<std::shared_ptr<router_state::audit_flow>> router_state::make_audit(const attend_flow& f) {
   const auto& dims = context_->dims;
   const auto& part = f.request.parts.front();
   const auto& b = f.client->buffers;
   auto a = std::make_shared<audit_flow>();
   a->rows = std::min(part.tokens, audited_rows);
   a->row = part.row_begin + part.tokens - a->rows;
+  a->layer = f.request.layer;
+  a->part = {part.sequence, part.position + part.tokens - a->rows, a->rows, 0};
+  a->told = f.shards.coverage;
+  a->policies = f.policies;
+  a->incarnation = f.client->incarnation;
   a->q_type = b.q.type;
   a->out_type = b.out.type;
   const auto heads = std::size_t{a->rows} * dims.query_heads;
@@ -110,26 +132,30 @@ void router_state::copy_for_audit(const flow_ptr& f, request_outcome out) {
         const auto heads = context_->dims.query_heads;
         const auto* lse = f->client->buffers.lse + std::size_t{a->row} * heads;
         a->lse.assign(lse, lse + std::size_t{a->rows} * heads); // before the client hears
-        end(f->request, std::move(*served));
-        audit(*f, a);
+        waiting_audits_.push_back(a);
+        end(f->request, std::move(*served)); // may begin the audit
       },
       [this, f, served](const error&) { end(f->request, std::move(*served)); });
 }
 
-void router_state::audit(const attend_flow& f, std::shared_ptr<audit_flow> a) {
+void router_state::begin_audit() {
+  if (waiting_audits_.empty())
+    return;
+  auto a = std::move(waiting_audits_.front());
+  waiting_audits_.pop_front();
+  audit(std::move(a));
+}
+
+void router_state::audit(std::shared_ptr<audit_flow> a) {
   const auto& dims = context_->dims;
-  auto part = f.request.parts.front();
-  part.position += part.tokens - a->rows;
-  part.tokens = a->rows;
-  part.row_begin = 0;
   auto r = std::make_shared<request>();
   r->kind = request_kind::attend;
   r->lane = lane_;
-  r->incarnation = f.client->incarnation;
+  r->incarnation = a->incarnation;
   r->begun = request::clock::now();
-  r->deadline = r->begun + f.policies->settings.limits.deadline;
+  r->deadline = r->begun + a->policies->settings.limits.deadline;
   r->exact = true;
-  r->policies = f.policies;
+  r->policies = a->policies;
   r->buffers.q = dense(a->q, a->q_type, dims.query_heads, dims.head_dim);
   r->buffers.out = dense(a->full_out, dtype::f32, dims.query_heads, dims.head_dim);
   r->buffers.lse = reinterpret_cast<float*>(a->full_lse.data());
@@ -138,7 +164,7 @@ void router_state::audit(const attend_flow& f, std::shared_ptr<audit_flow> a) {
   // request is swept: then nothing is compared.
   auto done = std::make_shared<bool>(false);
   r->publish = [a, done](const result<request_outcome>& x) { *done = x.ok(); };
-  client_request again{request_kind::attend, context_->requests.add(r), f.request.layer, {part}};
+  client_request again{request_kind::attend, context_->requests.add(r), a->layer, {a->part}};
   audits_.emplace(again.ticket, [this, a, done] {
     if (*done)
       compare_audit(a);
@@ -158,10 +184,28 @@ void router_state::compare_audit(const std::shared_ptr<audit_flow>& a) {
                       x);
       },
       [this, a] {
-        probe_->coverage(a->coverage);
-        probe_->output_error(a->output_error);
+        probe_->audited(a->layer, a->coverage, a->output_error);
+        learn(*a);
       },
       [](const error&) {});
+}
+
+/// Steers by what was measured, and says when the target begins or ceases to be missed.
+void router_state::learn(const audit_flow& a) {
+  const bool held = fidelity_.held();
+  fidelity_.observe(a.layer, a.told, a.coverage, a.output_error);
+  if (held == fidelity_.held())
+    return;
+  probe_->fidelity(fidelity_.coverage(), fidelity_.held());
+  const auto& target = a.policies->settings.fidelity;
+  monitoring::log(held ? monitoring::severity::warning : monitoring::severity::info, "router",
+                  fmt::format("lane {}: the fidelity target (coverage_target {}, max_output_error "
+                              "{}) {}",
+                              lane_.value, target.coverage_target, target.max_output_error,
+                              held
+                                  ? "is not held by reading more; what the route leaves out may be "
+                                    "needed"
+                                  : "is held again"));
 }
 
 } // namespace pikv

@@ -24,8 +24,10 @@ bool lane_sequences::fork(sequence_id parent, sequence_id child) {
     return false;
   auto copy = *p;
   copy.counted = false;
-  for (auto& layer : copy.layers)
+  for (auto& layer : copy.layers) {
     layer.fences = 0;
+    layer.attends = 0;
+  }
   sequences_[child] = std::move(copy);
   return true;
 }

@@ -12,6 +12,7 @@
 
 #include <pikv/actors/shard_owner/geometry.hpp>
 #include <pikv/messages/protocol.hpp>
+#include <pikv/policies/placement/placement_policy.hpp>
 
 namespace pikv {
 
@@ -29,17 +30,29 @@ struct layer_record {
   std::uint32_t fences = 0;             ///< settles, appends that must end before the next work
   std::vector<std::uint32_t> on_device; ///< settled pages by device
   std::vector<std::uint32_t> device_of; ///< by page; no_device until it has settled or when lost
+  std::vector<std::uint32_t> shard_of;  ///< by page; no_shard where it is not known or stays
+  std::uint32_t attends = 0;            ///< under way
   std::vector<std::uint32_t> lost;      ///< pages on devices whose owner died
   gate_record gate;
+  policies::placement_memory placed; ///< what the placement has learnt of these pages
 
   static constexpr std::uint32_t no_device = 0xffffffff;
+  static constexpr std::uint32_t no_shard = 0xffffffff;
 
-  /// A page settled on a device.
-  void arrived(std::uint32_t page, device_id device) {
-    if (device_of.size() <= page)
+  /// A page of a shard settled on a device.
+  void arrived(std::uint32_t page, device_id device, std::uint32_t shard = no_shard) {
+    if (device_of.size() <= page) {
       device_of.resize(page + 1, no_device);
+      shard_of.resize(page + 1, no_shard);
+    }
     device_of[page] = device.value;
+    shard_of[page] = shard;
     ++on_device[device.value];
+  }
+  /// It has left its device.
+  void left(std::uint32_t page) {
+    --on_device[device_of[page]];
+    device_of[page] = no_device;
   }
   void lose_device(device_id device) {
     if (on_device[device.value] == 0)
@@ -80,6 +93,12 @@ public:
       for (auto& layer : s.layers)
         layer.lose_device(device);
     }
+  }
+
+  template <class F>
+  void for_each(F&& f) {
+    for (auto& [id, s] : sequences_)
+      f(id, s);
   }
 
   std::size_t counted() const noexcept {

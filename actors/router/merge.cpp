@@ -133,6 +133,8 @@ void router_state::complete(const flow_ptr& f) {
     probe_->accounts(account);
     probe_->route_width(out.attend.routed_shards, rows);
   }
+  if (f->policies->counts_shards)
+    shards_.add(rows, f->chooses ? f->owners.front().done.shards : f->out->shards);
   report_use(*f); // before the client hears: its next append must not overtake this
   if (f->audited)
     return copy_for_audit(f, std::move(out));

@@ -45,6 +45,7 @@ void router_state::start(pointer self, context_ptr context, lane_id lane,
   geometry_ = {cache.sinks, cache.page_tokens, cache.window};
   auto devices = static_cast<std::uint32_t>(context_->devices.size());
   sequences_ = {context_->shape.layers, devices};
+  shards_ = shard_statistics{cache.shards};
   for (std::uint32_t d = 0; d < devices; ++d)
     owners_.push_back(context_->owners.get(d));
   probe_ = context_->metrics->router(lane);
@@ -133,6 +134,9 @@ bool router_state::try_end(const client_request& r, result<request_outcome> x) {
     audit.mapped()();
   else
     probe_->request_ended(r.kind, code, seconds.count());
+  if (!waiting_audits_.empty() && queue_.empty()
+      && context_->lanes[lane_.value].in_flight.load(std::memory_order_relaxed) == 0)
+    begin_audit();
   return first;
 }
 
@@ -180,6 +184,9 @@ void router_state::tick() {
   std::ranges::move(later, std::back_inserter(owed_)); // behind what giving up has begun
   probe_->in_flight(context_->lanes[lane_.value].in_flight.load(std::memory_order_relaxed));
   actor_probe_->mailbox_depth(self_->mailbox().size());
+  begin_audit();
+  rebalance();
+  probe_->fidelity(fidelity_.coverage(), fidelity_.held());
   probe_->flush();
 }
 

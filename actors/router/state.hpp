@@ -18,8 +18,10 @@
 #include <pikv/actors/context.hpp>
 #include <pikv/actors/jobs.hpp>
 #include <pikv/actors/router/lane_sequences.hpp>
+#include <pikv/actors/router/shard_statistics.hpp>
 #include <pikv/actors/choice/plan.hpp>
 #include <pikv/messages/caf_error.hpp>
+#include <pikv/policies/fidelity/controller.hpp>
 
 namespace pikv {
 
@@ -80,9 +82,12 @@ private:
   void annotate(const client_request& r, const std::shared_ptr<request>& q);
 
   // settle.cpp
+  struct settle_flow;
   void settle(const append_flow& f);
-  settle_order place(const policy_set& p, sequence_id id, std::uint32_t layer,
-                     const sequence_record& s, std::uint32_t page) const;
+  void describe(std::shared_ptr<settle_flow> f, device_id home);
+  void order(const settle_flow& f, device_id home);
+  settle_order place(const settle_flow& f, sequence_id id, std::uint32_t page,
+                     std::span<const float> mean_key);
   void settled(const settle_work& asked, const settle_done& done);
   void tell_scheduler(std::uint32_t layer, std::uint64_t version,
                       const std::vector<settle_order>& pages, bool wait);
@@ -91,6 +96,7 @@ private:
   void attend(const client_request& r, std::shared_ptr<request> q);
   result<void> check_attend(const client_request& r, const request& q);
   result<void> take_gates(attend_flow& f);
+  shard_facts known_of_shards(const policy_set& p);
   bool owner_can_choose(const attend_flow& f);
   void survey(const flow_ptr& f);
   void plan(const flow_ptr& f);
@@ -101,14 +107,24 @@ private:
   void fail(const flow_ptr& f, const error& e);
   void give_up_attend(const flow_ptr& f);
   void release(const attend_flow& f);
+  void count_attend(const attend_flow& f, int change);
   void report_use(attend_flow& f);
+
+  // rebalance.cpp
+  void rebalance();
+  struct migration;
+  std::vector<migration> find_migrations();
+  void migrate(const migration& m);
+  void migrated(const migration& m, const settle_done& done);
 
   // audit.cpp
   void sample_audit(attend_flow& f);
   void copy_for_audit(const flow_ptr& f, request_outcome out);
   result<std::shared_ptr<audit_flow>> make_audit(const attend_flow& f);
-  void audit(const attend_flow& f, std::shared_ptr<audit_flow> a);
+  void begin_audit();
+  void audit(std::shared_ptr<audit_flow> a);
   void compare_audit(const std::shared_ptr<audit_flow>& a);
+  void learn(const audit_flow& a);
 
   // sequences.cpp
   void open(const client_request& r);
@@ -124,6 +140,8 @@ private:
   std::uint64_t first_sequence_ = 0; ///< older ones died with an earlier router of this lane
   page_geometry geometry_;
   lane_sequences sequences_;
+  shard_statistics shards_;
+  std::uint64_t settled_version_ = 0; ///< of the shard map that this lane's pages follow
   std::deque<client_request> queue_;
   /// Requests to owners on the token path go without a timer of CAF's: each would wake its clock
   /// thread, which costs more than the rest of the way. One look per tick does.
@@ -135,7 +153,11 @@ private:
   std::deque<owed_flow> owed_;
   std::unordered_map<ticket_id, std::shared_ptr<append_flow>> voted_; ///< await their verdict
   std::vector<directory<shard_owner_actor>::entry> owners_;           ///< as last noticed
-  double audit_debt_ = 0; ///< attends owed an audit; one is due at 1
+  std::uint64_t sampled_ = 0; ///< attends that were asked whether they are audited
+  /// Audits wait until the lane has nothing else to do, or for a tick.
+  std::deque<std::shared_ptr<audit_flow>> waiting_audits_;
+  policies::fidelity_controller fidelity_;
+  std::uint64_t fidelity_version_ = 0; ///< of the configuration that it aims by
   std::unordered_map<ticket_id, std::function<void()>> audits_; ///< what follows an audit's attend
   std::optional<monitoring::router_probe> probe_;
   std::optional<monitoring::actor_probe> actor_probe_;

@@ -146,7 +146,7 @@ shard_owner_state::prepare_attend(const attend_work& w) {
   if (auto r = take_tables(w, *job); !r)
     return r.error();
   if (job->choice)
-    if (auto r = job->choice->prepare(job->settled, w.gates); !r)
+    if (auto r = job->choice->prepare(job->settled, job->rows, w.gates); !r)
       return r.error();
   if (w.selection.bytes > 0) {
     auto block = device().device->scratch().share(w.selection);
@@ -164,8 +164,7 @@ error shard_owner_state::attending::run(const request_buffers& b, const cache_co
                                         const gpu::kernel_table& kernels, gpu::executor& x) {
   const auto& dims = context.dims;
   gpu::page_selection chosen;
-  gpu::attend_args args{dims,  context.scale, b.q,     rows, nullptr,
-                        b.out, b.lse,         nullptr, offsets};
+  gpu::attend_args args{dims, context.scale, b.q, rows, nullptr, b.out, b.lse, nullptr, offsets};
   bare.make(dims, kernels, x);
   if (choice) {
     if (auto r = choice->run(b, rows, settled, chosen, x); !r)

@@ -24,7 +24,8 @@ gpu::score_kind score_of(const policies::selection_policy& x) noexcept {
 bool can_choose(const gpu::kernel_table& kernels, const gpu::cache_dims& dims,
                 const policy_set& policies) noexcept {
   return kernels.choose == nullptr
-         || (policies.routing->rule().has_value() && policies.selection->budget().has_value()
+         || (!policies.by_coverage && policies.routing->rule().has_value()
+             && policies.selection->budget().has_value()
              && policies.settings.cache.shards <= gpu::choose_most_shards
              && dims.query_heads <= gpu::choose_most_query_heads);
 }
@@ -50,6 +51,7 @@ choosing::choosing(context_ptr context, device_id device,
   in_.geometry = geometry;
   in_.rows = work.rows;
   in_.parts = work.parts;
+  in_.shards = work.shards;
   in_.gates = {{}, work.rows, in_.context->shape.experts};
   auto& owner = in_.owners.emplace_back();
   owner.device = device;
@@ -59,7 +61,8 @@ choosing::choosing(context_ptr context, device_id device,
     scopes_ = in_.context->dims.kv_heads;
 }
 
-result<void> choosing::prepare(const std::vector<table_lease>& settled, const buffer_ref& gates) {
+result<void> choosing::prepare(const std::vector<table_lease>& settled,
+                               std::span<const gpu::sequence_rows> rows, const buffer_ref& gates) {
   if (gates.bytes > 0) {
     auto block = scratch_.share(gates);
     if (!block)
@@ -67,7 +70,7 @@ result<void> choosing::prepare(const std::vector<table_lease>& settled, const bu
     in_.gates.block = std::move(*block);
   }
   if (!on_device())
-    return prepare_host(settled);
+    return prepare_host(settled, rows);
   std::size_t pages = 0;
   for (const auto& t : settled)
     pages = std::max(pages, t.views().size());
@@ -88,7 +91,8 @@ result<void> choosing::prepare(const std::vector<table_lease>& settled, const bu
   return {};
 }
 
-result<void> choosing::prepare_host(const std::vector<table_lease>& settled) {
+result<void> choosing::prepare_host(const std::vector<table_lease>& settled,
+                                    std::span<const gpu::sequence_rows> rows) {
   auto& owner = in_.owners.front();
   std::vector<const page_table*> tables;
   std::uint64_t floats = 0;
@@ -112,13 +116,16 @@ result<void> choosing::prepare_host(const std::vector<table_lease>& settled) {
       return scores.error();
     *block = std::move(*scores);
   }
-  return {};
+  if (!in_.policies->needs_total)
+    return {};
+  auto taken = always_.prepare(scratch_, in_.context->dims, in_.rows, rows, in_.geometry);
+  owner.always = always_.lse();
+  return taken;
 }
 
-result<void> choosing::run(const request_buffers& buffers,
-                           std::span<const gpu::sequence_rows> rows,
-                           const std::vector<table_lease>& settled,
-                           gpu::page_selection& selection, gpu::executor& x) {
+result<void> choosing::run(const request_buffers& buffers, std::span<const gpu::sequence_rows> rows,
+                           const std::vector<table_lease>& settled, gpu::page_selection& selection,
+                           gpu::executor& x) {
   if (!on_device())
     return choose_on_host(buffers, rows, selection, x);
   choose_on_device(buffers, rows, selection, x);
@@ -138,6 +145,8 @@ result<void> choosing::choose_on_host(const request_buffers& buffers,
       kernels_.score({in_.context->dims, kind, in_.context->scale, buffers.q, rows,
                       reinterpret_cast<float*>(block->data()), offsets_},
                      x);
+  if (owner.always)
+    always_.run(kernels_, in_.context->dims, in_.context->scale, buffers.q, rows, x);
   make_plan(in_, plan_, x);
   if (plan_.failed.code != errc::ok)
     return plan_.failed;
@@ -178,6 +187,7 @@ void choosing::account(const std::vector<table_lease>& settled, attend_done& rep
   reply.evicted = plan_.evicted;
   reply.routed_shards = plan_.routed_shards;
   reply.uses = std::move(plan_.uses);
+  reply.shards = std::move(plan_.shards);
 }
 
 void choosing::account_device(const std::vector<table_lease>& settled, attend_done& reply) const {
@@ -194,8 +204,7 @@ void choosing::account_device(const std::vector<table_lease>& settled, attend_do
       reply.routed_shards += of_row->routed_shards;
       for (std::uint32_t s = 0; s < scopes_; ++s) {
         reply.read += std::uint64_t{of_row[s].tokens} * per_scope;
-        reply.not_selected +=
-            std::uint64_t{of_row[s].routed_tokens - of_row[s].tokens} * per_scope;
+        reply.not_selected += std::uint64_t{of_row[s].routed_tokens - of_row[s].tokens} * per_scope;
       }
     }
   if (in_.policies->scheduling->needs_reads())
@@ -209,15 +218,14 @@ std::vector<page_use> choosing::count_uses(const work_part& part, const page_tab
   const auto* totals = reinterpret_cast<const choice_total*>(totals_.data());
   const auto first = std::size_t{part.row_begin} * scopes_;
   for (auto list = first; lists_ && list < first + std::size_t{part.tokens} * scopes_; ++list) {
-    const auto* pages =
-        reinterpret_cast<const std::uint32_t*>(lists_.data()) + list * capacity_;
+    const auto* pages = reinterpret_cast<const std::uint32_t*>(lists_.data()) + list * capacity_;
     for (std::uint32_t i = 0; i < totals[list].pages; ++i)
       ++reads[pages[i]];
   }
   // Where no page is missing the index says which one it is, and cold memory is not touched.
   const auto& memory = table.memory;
-  const bool whole = !memory.empty()
-                     && memory.back().page - memory.front().page + 1 == memory.size();
+  const bool whole =
+      !memory.empty() && memory.back().page - memory.front().page + 1 == memory.size();
   std::vector<page_use> uses;
   for (std::uint32_t i = 0; i < reads.size(); ++i)
     if (reads[i] > 0)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The choice of pages for an attend whose settled pages all lie on one device: in the same task as
-/// the attention, so that nothing travels between q and the output. By the device's own kernel where
-/// it has one and the policies can be said as rules (messages/choice.hpp), else from scores by the
-/// policies themselves (actors/choice/plan.hpp).
+/// the attention, so that nothing travels between q and the output. By the device's own kernel
+/// where it has one and the policies can be said as rules (messages/choice.hpp), else from scores
+/// by the policies themselves (actors/choice/plan.hpp).
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include <pikv/actors/choice/plan.hpp>
 #include <pikv/actors/page_table.hpp>
 #include <pikv/actors/shard_owner/accounts.hpp>
+#include <pikv/actors/shard_owner/always_read.hpp>
 
 namespace pikv {
 
@@ -27,7 +28,8 @@ public:
            const page_geometry& geometry, const attend_work& work);
 
   /// Takes the memory that it needs; `gates`: attend_work::gates. On the owner's thread.
-  result<void> prepare(const std::vector<table_lease>& settled, const buffer_ref& gates);
+  result<void> prepare(const std::vector<table_lease>& settled,
+                       std::span<const gpu::sequence_rows> rows, const buffer_ref& gates);
 
   /// Chooses for `rows` and counts what that leaves out. On the stream's thread, `selection` is for
   /// kernels of the same task.
@@ -42,7 +44,8 @@ public:
 
 private:
   bool on_device() const noexcept { return kernels_.choose != nullptr; }
-  result<void> prepare_host(const std::vector<table_lease>& settled);
+  result<void> prepare_host(const std::vector<table_lease>& settled,
+                            std::span<const gpu::sequence_rows> rows);
   result<void> choose_on_host(const request_buffers& buffers,
                               std::span<const gpu::sequence_rows> rows,
                               gpu::page_selection& selection, gpu::executor& x);
@@ -53,6 +56,7 @@ private:
 
   plan_input in_; ///< owner 0 is this device
   plan_output plan_;
+  always_read always_;
   const gpu::kernel_table& kernels_;
   gpu::arena& scratch_;
   std::vector<std::uint64_t> offsets_; ///< of the scores of each part

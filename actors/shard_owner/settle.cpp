@@ -257,11 +257,22 @@ bool shard_owner_state::leave_window(sequence_id sequence, std::uint32_t layer,
 
 void shard_owner_state::adopt_local(const page_record_ref& page, gpu::block data,
                                     gpu::block summary) {
-  auto& table = find_or_make(page.sequence).layers[page.layer].settled.extend();
-  table.views.push_back(view_of(page, data, summary));
-  table.memory.push_back({std::move(data), std::move(summary), page.page});
-  count_page(table.views.back(), 1);
-  probe_->settled(1, page.stored);
+  auto& settled = find_or_make(page.sequence).layers[page.layer].settled;
+  const auto& pages = settled.read().memory;
+  const auto view = view_of(page, data, summary);
+  if (pages.empty() || pages.back().page < page.page) {
+    auto& table = settled.extend();
+    table.views.push_back(view);
+    table.memory.push_back({std::move(data), std::move(summary), page.page});
+  } else { // an older page that comes from another device
+    auto& table = settled.write();
+    const auto at = std::ranges::lower_bound(table.memory, page.page, {}, &page_memory::page);
+    table.views.insert(table.views.begin() + (at - table.memory.begin()), view);
+    table.memory.insert(at, {std::move(data), std::move(summary), page.page});
+  }
+  count_page(view, 1);
+  if (!page.resettled)
+    probe_->settled(1, page.stored);
   enter_ring({page.sequence, page.layer, page.page}, page.shard);
 }
 

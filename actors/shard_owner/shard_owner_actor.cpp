@@ -33,8 +33,18 @@ shard_owner_actor::behavior_type owner_behaviour(self_pointer self, context_ptr 
         self->state.in_order([=] { self->state.truncate(w); });
         return ack_atom_v;
       },
+      [=](const describe_work& w) {
+        return in_order<ack_atom>(self, w, &shard_owner_state::describe);
+      },
       [=](const settle_work& w) {
         return in_order<settle_done>(self, w, &shard_owner_state::settle);
+      },
+      [=](const migrate_work& w) {
+        return in_order<settle_done>(self, w, &shard_owner_state::migrate);
+      },
+      [=](const drop_work& w) -> ack_atom {
+        self->state.drop(w);
+        return ack_atom_v;
       },
       [=](const survey_work& w) {
         return in_order<survey_done>(self, w, &shard_owner_state::survey);

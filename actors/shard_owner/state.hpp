@@ -33,7 +33,7 @@ using promise = owed_answer<T>;
 struct held_request {
   lane_id lane{};
   std::vector<table_lease> leases; ///< of a survey, one per part
-  std::vector<gpu::block> blocks;  ///< scores and partials that the router reads
+  std::vector<gpu::block> blocks;   ///< scores and partials that the router reads
 };
 
 /// Pages whose summary has to be made first, because the policies changed since they settled.
@@ -54,8 +54,8 @@ struct ring_slot {
   std::uint32_t page = 0;
 };
 
-/// For work of a router on a sequence that this owner does not have. The router knows it as open, so
-/// it went with an earlier owner, or with an earlier router of its lane.
+/// For work of a router on a sequence that this owner does not have. The router knows it as open,
+/// so it went with an earlier owner, or with an earlier router of its lane.
 error gone(sequence_id x);
 
 class shard_owner_state {
@@ -71,9 +71,12 @@ public:
   void append(const append_work& w, promise<ack_atom> p);
   void truncate(const truncate_work& w);
 
-  // settle.cpp
+  // describe.cpp, settle.cpp
+  void describe(const describe_work& w, promise<ack_atom> p);
   void settle(const settle_work& w, promise<settle_done> p);
   result<void> adopt(const adopt_work& w);
+  void migrate(const migrate_work& w, promise<settle_done> p);
+  void drop(const drop_work& w);
   std::uint64_t evict(const evict_work& w);
 
   // survey.cpp, attend.cpp
@@ -97,6 +100,7 @@ public:
 private:
   struct append_plan;
   struct settling;
+  struct migrating;
   struct attending;
   struct surveying;
 
@@ -121,6 +125,10 @@ private:
   void drop_settled(owned_layer& layer, std::uint32_t position);
   void enter_ring(const ring_slot& slot, shard_id shard);
   std::uint64_t evict_page(const ring_slot& slot, evict_reason reason);
+
+  // migrate.cpp
+  void send_away(const std::shared_ptr<migrating>& m);
+  void leave(const migrating& m);
 
   // attend.cpp
   result<std::shared_ptr<attending>> prepare_attend(const attend_work& w);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Surveys: what pages there are and how much of a query's attention each may hold.
+#include <pikv/actors/shard_owner/always_read.hpp>
 #include <pikv/actors/shard_owner/facts.hpp>
 #include <pikv/actors/shard_owner/state.hpp>
 #include <pikv/messages/caf_error.hpp>
@@ -10,9 +11,11 @@ struct shard_owner_state::surveying {
   ticket_id ticket{};
   survey_done reply;
   std::vector<table_lease> leases;
+  std::vector<table_lease> windows;
   std::vector<gpu::sequence_rows> rows;
   std::vector<std::uint64_t> offsets;
   gpu::block mass, quest;
+  always_read always;
   missing_summaries bare;
 };
 
@@ -69,7 +72,9 @@ shard_owner_state::prepare_survey(const survey_work& w) {
     job->leases.push_back(layer.settled.lease());
     tables.push_back(job->leases.back().get());
     const auto views = job->leases.back().pages();
-    job->rows.push_back({views, {}, part.row_begin, part.tokens, part.position});
+    job->windows.push_back(layer.window.lease());
+    const auto window = w.always ? job->windows.back().views() : std::span<const gpu::page_view>{};
+    job->rows.push_back({views, window, part.row_begin, part.tokens, part.position});
     job->offsets.push_back(floats);
     floats += std::uint64_t{part.tokens} * dims().query_heads * views.size();
     job->reply.pages.push_back(static_cast<std::uint32_t>(views.size()));
@@ -96,6 +101,14 @@ shard_owner_state::prepare_survey(const survey_work& w) {
     return r.error();
   if (auto r = take(gpu::score_kind::quest, job->quest, job->reply.quest); !r)
     return r.error();
+  if (!w.always)
+    return job;
+  if (auto r =
+          job->always.prepare(device().device->scratch(), dims(), w.rows, job->rows, geometry_);
+      !r)
+    return r.error();
+  job->reply.always = job->always.lse().ref();
+  held.blocks.push_back(job->always.lse());
   return job;
 }
 
@@ -125,13 +138,16 @@ void shard_owner_state::survey(const survey_work& w, promise<survey_done> p) {
     };
     score(gpu::score_kind::mass, job->mass);
     score(gpu::score_kind::quest, job->quest);
+    if (job->always.lse())
+      job->always.run(kernels, context->dims, context->scale, pin->buffers().q, job->rows, x);
   };
   wait_until_ready(w.ticket);
   jobs_.launch(
       self_, *device().compute, "score", std::move(task),
       [this, job, p]() mutable {
-        if (auto it = held_.find(job->ticket); it != held_.end())
+        if (auto it = held_.find(job->ticket); it != held_.end()) {
           it->second.leases = std::move(job->leases);
+        }
         p.deliver(std::move(job->reply));
       },
       [p](const error& e) mutable { p.deliver(to_caf(e)); });

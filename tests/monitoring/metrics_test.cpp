@@ -28,6 +28,7 @@ struct all_probes {
         transfer(m.transfer()), supervisor(m.supervisor()), config(m.config()),
         actor(m.actor(actor_kind::router, 0)) {
     router.request_begun(request_kind::append);
+    router.audited(0, 1, 0);
     owner.encoded(form::int8, 1, 0.01, 0.02, 1e-3);
     scheduler.eviction_ordered("lru", 1);
     transfer.failed(transfer_path::tcp, errc::io_failed);
@@ -192,8 +193,8 @@ TEST(router_probe, route_width_weighs_by_rows) {
 TEST(router_probe, rounding_above_full_coverage_is_full_coverage) {
   metrics m;
   auto probe = m.router({0});
-  probe.coverage(1.0000001);
-  probe.coverage(1.5);
+  probe.audited(0, 1.0000001, 0);
+  probe.audited(0, 1.5, 0);
   probe.flush();
   const auto x = scrape(m);
   EXPECT_EQ(x["pikv_router_coverage_ratio_bucket{le=\"1\"}"], 1);
@@ -203,14 +204,37 @@ TEST(router_probe, rounding_above_full_coverage_is_full_coverage) {
 TEST(router_probe, a_measurement_that_is_not_finite_is_counted_apart) {
   metrics m;
   auto probe = m.router({0});
-  probe.output_error(std::numeric_limits<double>::quiet_NaN());
-  probe.output_error(std::numeric_limits<double>::infinity());
-  probe.output_error(0.01);
+  probe.audited(2, 1, std::numeric_limits<double>::quiet_NaN());
+  probe.audited(2, 1, std::numeric_limits<double>::infinity());
+  probe.audited(2, 1, 0.01);
   probe.flush();
   const auto x = scrape(m);
-  EXPECT_EQ(x["pikv_router_output_error_ratio_count"], 1);
-  EXPECT_EQ(x["pikv_router_output_error_ratio_sum"], 0.01);
+  EXPECT_EQ(x["pikv_router_output_error_ratio_count{layer=\"2\"}"], 1);
+  EXPECT_EQ(x["pikv_router_output_error_ratio_sum{layer=\"2\"}"], 0.01);
   EXPECT_EQ(x["pikv_metrics_rejected_samples_total"], 2);
+}
+
+TEST(router_probe, audits_are_told_apart_by_layer_and_far_layers_share_a_label) {
+  metrics m;
+  auto probe = m.router({0});
+  probe.audited(1, .75, .5);
+  for (const std::uint32_t layer : {127U, 128U, 4000000000U})
+    probe.audited(layer, .5, .25);
+  probe.flush();
+  const auto x = scrape(m);
+  EXPECT_EQ(x["pikv_router_missed_mass_ratio_sum{layer=\"1\"}"], .25);
+  EXPECT_EQ(x["pikv_router_missed_mass_ratio_count{layer=\"127+\"}"], 3);
+  EXPECT_EQ(x["pikv_router_output_error_ratio_sum{layer=\"127+\"}"], .75);
+}
+
+TEST(router_probe, says_what_rows_are_told_and_whether_the_target_is_held) {
+  metrics m;
+  auto probe = m.router({1});
+  EXPECT_EQ(scrape(m)["pikv_router_fidelity_held{lane=\"1\"}"], 1);
+  probe.fidelity(.99, false);
+  const auto x = scrape(m);
+  EXPECT_EQ(x["pikv_router_fidelity_held{lane=\"1\"}"], 0);
+  EXPECT_EQ(x["pikv_router_fidelity_coverage_ratio{lane=\"1\"}"], .99);
 }
 
 TEST(router_probe, the_end_of_a_probe_loses_nothing_and_zeroes_its_gauges) {
