@@ -87,7 +87,7 @@ result<void> shard_owner_state::take_tables(const attend_work& w, attending& job
         return r.error();
     layer.settled.mirror_on(*device().device);
     job.settled.push_back(w.surveyed ? std::move(held->second.leases[i]) : layer.settled.lease());
-    job.windows.push_back(layer.window.lease());
+    job.windows.push_back(w.surveyed ? std::move(held->second.windows[i]) : layer.window.lease());
     job.rows.push_back({job.settled.back().pages(), job.windows.back().views(), part.row_begin,
                         part.tokens, part.position});
   }

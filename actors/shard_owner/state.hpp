@@ -32,7 +32,8 @@ using promise = owed_answer<T>;
 /// What a request holds between its messages.
 struct held_request {
   lane_id lane{};
-  std::vector<table_lease> leases; ///< of a survey, one per part
+  std::vector<table_lease> leases;  ///< of a survey, one per part: settled pages,
+  std::vector<table_lease> windows; ///< and windows, from which pages may settle before the attend
   std::vector<gpu::block> blocks;   ///< scores and partials that the router reads
 };
 

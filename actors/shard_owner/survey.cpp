@@ -147,6 +147,7 @@ void shard_owner_state::survey(const survey_work& w, promise<survey_done> p) {
       [this, job, p]() mutable {
         if (auto it = held_.find(job->ticket); it != held_.end()) {
           it->second.leases = std::move(job->leases);
+          it->second.windows = std::move(job->windows);
         }
         p.deliver(std::move(job->reply));
       },

@@ -47,6 +47,22 @@ TEST(order, every_attend_sees_the_appends_before_it_and_no_others) {
   EXPECT_GE(cases, 1000);
 }
 
+/// Pages that settle while an attend chooses were still in its window: it must read them there.
+TEST(order, a_choice_over_several_devices_keeps_its_window_while_later_appends_settle) {
+  std::mt19937_64 rng(3);
+  for (int i = 0; i < 5 && !HasFailure(); ++i) {
+    auto s = random_settings(rng, dtype::f32);
+    s.devices.count = 3;
+    s.cache.window = s.cache.page_tokens;
+    s.selection = choose("mass", {{"share", 1.0}}); // scored, and everything is chosen
+    cache_harness h{s, random_shape(rng), rng()};
+    auto x = fire(h, h.open(), 40);
+    EXPECT_TRUE(x.appended());
+    for (const auto& a : x.attends)
+      EXPECT_TRUE(is_dense(h, a));
+  }
+}
+
 TEST(order, an_attend_does_not_see_the_append_that_follows_it) {
   std::mt19937_64 rng(2);
   for (int i = 0; i < 20 && !HasFailure(); ++i) {
