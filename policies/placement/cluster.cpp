@@ -8,7 +8,8 @@
 //   centroid c by Euclidean distance (the lower of equals), and c += (mean - c) / pages of the
 //   cluster.
 //
-// Pages never change their cluster later, and nothing is drawn at random: the same pages in the
+// How good the clusters are depends on the pages that come first: where those are alike, two clusters
+// share a group. Pages never change their cluster later, and nothing is drawn at random: the same pages in the
 // same order give the same shards. An even load is not promised.
 #include <algorithm>
 #include <cmath>

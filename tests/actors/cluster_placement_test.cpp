@@ -22,14 +22,16 @@ config::settings placed_by(const char* placement, std::uint32_t devices) {
   return s;
 }
 
-/// Three pages of each group in turn; a group's keys point into a direction of its own.
+/// A page of each group, with which the clusters begin, then three of each in turn. A group's keys
+/// point into a direction of its own.
 void grow(cache_harness& h, std::uint32_t tokens) {
   std::vector<step> steps{{0, 0, tokens}};
   auto [k, v] = h.random_kv(steps);
   const auto begin = h.sequences[0].layers[0].tokens;
   for (std::uint32_t t = 0; t < tokens; ++t)
     for (std::uint32_t head = 0; head < h.shape().kv_heads; ++head) {
-      const auto group = (begin + t) / 8 / 3 % groups;
+      const auto page = (begin + t) / 8;
+      const auto group = page < groups ? page : page / 3 % groups;
       for (std::uint32_t c = 0; c < groups; ++c)
         k.set(t, head, c, c == group ? 8.0F : 0.0F);
     }

@@ -98,7 +98,8 @@ TEST(validate, refuses_unknown_policies_options_and_values) {
   x.routing.name = "mas";
   EXPECT_EQ(validate(x, all_policies()).error().what,
             "routing.policy: \"mas\" is not allowed; did you mean \"mass\"? "
-            "Allowed: all, gate_top_k, mass");
+            "Allowed: all, gate_top_k, mass, adaptive, hybrid, balanced, cache_aware, "
+            "hierarchical, eplb");
   x.routing = {"mass", {}};
   x.routing.options.set("k", std::int64_t{0});
   EXPECT_EQ(validate(x, all_policies()).error().what,

@@ -97,7 +97,7 @@ TEST(fidelity_controller, holds_the_mean_inside_the_band_whatever_the_estimates_
       s.estimate_bias = bias;
       fidelity_controller c;
       c.aim({target, 0});
-      const auto x = run(s, c, 1200);
+      const auto x = run(s, c, 600);
       EXPECT_GE(x.coverage, target) << target << " " << bias;
       EXPECT_LE(x.coverage, (1 + target) / 2 + .05 * (1 - target)) << target << " " << bias;
       EXPECT_TRUE(c.held());
@@ -110,7 +110,7 @@ TEST(fidelity_controller, reads_less_than_a_pessimistic_estimate_asks_for) {
   s.estimate_bias = plain.estimate_bias = 4;
   fidelity_controller c;
   c.aim({.99, 0});
-  const auto held = run(s, c, 1200);
+  const auto held = run(s, c, 600);
   double fixed = 0;
   for (int i = 0; i < 3000; ++i)
     fixed += plain.row(static_cast<std::uint32_t>(i % 6), .99).read_share / 3000;
@@ -159,7 +159,7 @@ TEST(fidelity_controller, the_stricter_of_two_targets_wins) {
     simulation s{5};
     fidelity_controller c;
     c.aim(target);
-    EXPECT_GE(run(s, c, 1200).coverage, .99);
+    EXPECT_GE(run(s, c, 600).coverage, .99);
   }
 }
 
