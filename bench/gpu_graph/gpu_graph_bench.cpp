@@ -31,6 +31,7 @@ using steady = std::chrono::steady_clock;
 
 struct bench_options {
   std::uint32_t layers = 32, batch = 8, context = 32768, chunk = 2048, steps = 20;
+  std::uint32_t actor_threads = 1;
   std::string trace; ///< timeline of some steps of each way, in the Chrome trace format
 };
 
@@ -55,6 +56,7 @@ config::settings settings_of(const bench_options& o, const model_shape& shape, c
   s.cache.stored = dtype::bf16;
   s.metrics.enabled = false;
   s.runtime.latency = config::latency_profile::low;
+  s.runtime.actor_threads = o.actor_threads;
   s.selection.name = w.selection;
   if (s.selection.name != "all") {
     s.selection.options.set("heads", std::string{w.heads});
@@ -206,6 +208,7 @@ int main(int argc, char** argv) {
   app.add_option("--batch", o.batch)->capture_default_str();
   app.add_option("--context", o.context)->capture_default_str();
   app.add_option("--steps", o.steps)->capture_default_str();
+  app.add_option("--actor-threads", o.actor_threads)->capture_default_str();
   app.add_option("--trace", o.trace, "file for a timeline of the calls ordered by a stream");
   CLI11_PARSE(app, argc, argv);
   int devices = 0;
@@ -214,8 +217,8 @@ int main(int argc, char** argv) {
     return 77;
   }
   alarm(300); // a hang ends
-  fmt::print("{} layers, {} x {}, 32/8 heads, d 128, bf16, pages of 16\n", o.layers, o.batch,
-             o.context);
+  fmt::print("{} layers, {} x {}, 32/8 heads, d 128, bf16, pages of 16, {} actor threads\n",
+             o.layers, o.batch, o.context, o.actor_threads);
   fmt::print("kernels are loaded {}\n", std::getenv("CUDA_MODULE_LOADING") != nullptr
                                             ? std::getenv("CUDA_MODULE_LOADING")
                                             : "lazily (CUDA_MODULE_LOADING is not set)");
