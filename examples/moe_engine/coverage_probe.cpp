@@ -29,7 +29,16 @@ private:
 coverage_probe::coverage_probe(kv_store& measured, const model_shape& shape, std::uint32_t stride,
                                thread_team& team)
     : measured_(measured), shape_(shape), stride_(std::max(stride, 1U)),
-      copy_(shape, dtype::f32, team) {}
+      copy_(shape, dtype::f32, team), layer_sums_(shape.layers) {}
+
+std::vector<double> coverage_probe::coverage_by_layer() const {
+  if (samples_ == 0)
+    return {};
+  auto out = layer_sums_;
+  for (auto& x : out)
+    x *= static_cast<double>(shape_.layers) / static_cast<double>(samples_);
+  return out;
+}
 
 result<sequence_id> coverage_probe::open() {
   auto opened = measured_.open();
@@ -108,10 +117,13 @@ result<void> coverage_probe::compare(std::uint32_t layer, std::span<const float>
   full_lse_.resize(rows_.size() * heads);
   if (auto full = copy_.attend(layer, rows_, queries_, outputs_, full_lse_); !full)
     return full.error();
+  double sum = 0;
   for (std::size_t i = 0; i < rows_.size(); ++i)
     for (std::size_t h = 0; h < heads; ++h)
-      sum_ += std::exp(static_cast<double>(read_lse[row_index_[i] * heads + h])
-                       - static_cast<double>(full_lse_[i * heads + h]));
+      sum += std::exp(static_cast<double>(read_lse[row_index_[i] * heads + h])
+                      - static_cast<double>(full_lse_[i * heads + h]));
+  sum_ += sum;
+  layer_sums_[layer] += sum;
   samples_ += full_lse_.size();
   return {};
 }

@@ -26,6 +26,8 @@ public:
     return samples_ == 0 ? 0.0 : sum_ / static_cast<double>(samples_);
   }
   std::uint64_t samples() const noexcept { return samples_; }
+  /// The same mean layer by layer; empty without samples.
+  std::vector<double> coverage_by_layer() const;
   /// Time spent on measuring, to be taken off what is timed around the store.
   double seconds() const noexcept { return seconds_; }
 
@@ -56,6 +58,7 @@ private:
   std::vector<std::size_t> row_index_;                  // where they stand in the batch
   std::vector<float> queries_, outputs_, full_lse_, read_lse_;
   double sum_ = 0;
+  std::vector<double> layer_sums_; // [layers]; each layer has the same number of samples
   std::uint64_t samples_ = 0;
   double seconds_ = 0;
 };

@@ -12,13 +12,12 @@
 
 #include <moe_engine/batch_run.hpp>
 #include <moe_engine/coverage_probe.hpp>
+#include <moe_engine/needle.hpp>
 #include <moe_engine/vector_math.hpp>
 
 namespace pikv::moe_engine {
 
 namespace {
-
-constexpr std::size_t answer_bytes = 5;
 
 result<void> check(const evaluation_options& o, const model_config& c, std::size_t text_bytes) {
   if (o.sequences == 0 || o.chunk_tokens == 0)
@@ -74,7 +73,7 @@ public:
     std::set<const std::uint8_t*> wrong; // prompts with a wrong digit, by their first byte
     auto done =
         run(kv_, windows, [&](byte_text prompt, std::size_t at, std::span<const float> logits) {
-          if (at + 1 + answer_bytes < prompt.size() || at + 1 == prompt.size())
+          if (at + 1 + code_digits < prompt.size() || at + 1 == prompt.size())
             return;
           const auto best = std::ranges::max_element(logits) - logits.begin();
           if (best != prompt[at + 1])
@@ -91,6 +90,7 @@ public:
     if (probe_) {
       x.coverage = probe_->coverage();
       x.coverage_samples = probe_->samples();
+      x.coverage_by_layer = probe_->coverage_by_layer();
     }
     return x;
   }
@@ -111,6 +111,10 @@ private:
       if (*bytes > result_.kv_bytes) {
         result_.kv_bytes = *bytes;
         result_.kv_tokens = batch.size() * options_.window_bytes;
+        result_.kv_kept =
+            last_.existing == 0
+                ? 1
+                : 1 - static_cast<double>(last_.evicted) / static_cast<double>(last_.existing);
       }
     }
     return {};
@@ -118,6 +122,7 @@ private:
 
   bool count(const entry_account& entries, std::uint64_t tokens, double seconds) {
     const auto measuring = probe_ ? probe_->seconds() : 0.0;
+    last_ = entries;
     result_.entries += entries;
     result_.tokens += tokens;
     result_.forward_seconds += seconds - (measuring - measured_seconds_);
@@ -135,6 +140,7 @@ private:
   std::optional<coverage_probe> probe_; ///< of the text alone: its own copy of K takes time
   evaluation_progress state_;
   evaluation_result result_;
+  entry_account last_; ///< of the latest pass
   double bits_ = 0;
   double measured_seconds_ = 0;
 };

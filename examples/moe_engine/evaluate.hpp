@@ -55,12 +55,14 @@ struct evaluation_result {
   /// Mean over the sampled (row, layer, query head) of exp(lse of what was read - lse of all
   /// entries from raw f32 keys). 1 is exact; forms that round keys move single rows around it.
   double coverage = 0;
-  std::uint64_t coverage_samples = 0; ///< 0: not measured
-  entry_account entries;              ///< sum over layers, rows and KV heads of all passes
-  std::uint64_t tokens = 0;           ///< through the forward pass
-  double forward_seconds = 0;         ///< wall time of the forward passes, measuring left out
-  std::uint64_t kv_bytes = 0;         ///< largest total when a batch was in whole, before closing
-  std::uint64_t kv_tokens = 0;        ///< tokens in that batch
+  std::uint64_t coverage_samples = 0;    ///< 0: not measured
+  std::vector<double> coverage_by_layer; ///< the same mean, layer by layer; empty: not measured
+  entry_account entries;                 ///< sum over layers, rows and KV heads of all passes
+  std::uint64_t tokens = 0;              ///< through the forward pass
+  double forward_seconds = 0;            ///< wall time of the forward passes, measuring left out
+  std::uint64_t kv_bytes = 0;  ///< largest total when a batch was in whole, before closing
+  std::uint64_t kv_tokens = 0; ///< tokens in that batch
+  double kv_kept = 1;          ///< share of that batch's entries that no budget had dropped by then
 
   double needle_accuracy() const noexcept {
     return needles == 0 ? 0.0 : static_cast<double>(needles_right) / needles;

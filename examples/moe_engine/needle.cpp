@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <moe_engine/evaluate.hpp>
+#include <moe_engine/needle.hpp>
 
 #include <array>
 #include <cctype>
@@ -8,13 +8,11 @@
 
 #include <fmt/format.h>
 
+#include <moe_engine/evaluate.hpp>
+
 namespace pikv::moe_engine {
 
-namespace {
-
-/// The text's distinct words of 4 to 9 letters, in lower case, in alphabetical order. A word ends
-/// at white space; bytes beyond ASCII are passed over.
-std::vector<std::string> words_of(std::span<const std::uint8_t> text) {
+std::vector<std::string> needle_words(std::span<const std::uint8_t> text) {
   std::set<std::string> words;
   std::string word;
   bool letters = true;
@@ -38,6 +36,16 @@ std::vector<std::string> words_of(std::span<const std::uint8_t> text) {
   return {words.begin(), words.end()};
 }
 
+std::string fact_text(std::string_view word, std::string_view code) {
+  return fmt::format("\nThe code for {} is {}.\n", word, code);
+}
+
+std::string question_text(std::string_view word) {
+  return fmt::format("\nWhat is the code for {}? It is ", word);
+}
+
+namespace {
+
 void add(std::vector<std::uint8_t>& to, std::span<const std::uint8_t> x) {
   to.insert(to.end(), x.begin(), x.end());
 }
@@ -54,7 +62,7 @@ result<std::vector<std::vector<std::uint8_t>>> needle_prompts(std::span<const st
                                                               std::uint64_t seed) {
   constexpr std::array depths{0.05, 0.25, 0.5, 0.75};
   constexpr std::uint32_t shortest = 256; // leaves most of a prompt to the hay
-  const auto words = words_of(text);
+  const auto words = needle_words(text);
   if (window_bytes < shortest || text.size() <= window_bytes || words.empty())
     return {errc::invalid_argument,
             fmt::format("needles in {} bytes need prompts of {} bytes or more, a longer text and a "
@@ -65,10 +73,10 @@ result<std::vector<std::vector<std::uint8_t>>> needle_prompts(std::span<const st
   std::vector<std::vector<std::uint8_t>> prompts;
   for (std::uint32_t i = 0; i < count; ++i) {
     const auto& word = words[random() % words.size()];
-    const auto code = 10000 + random() % 89999;
+    const auto code = std::to_string(10000 + random() % 89999);
     const auto start = random() % (text.size() - window_bytes);
-    const auto fact = fmt::format("\nThe code for {} is {}.\n", word, code);
-    const auto question = fmt::format("\nWhat is the code for {}? It is {}", word, code);
+    const auto fact = fact_text(word, code);
+    const auto question = question_text(word) + code;
     const auto hay = text.subspan(start, window_bytes - fact.size() - question.size());
     const auto at =
         static_cast<std::size_t>(depths[i % depths.size()] * static_cast<double>(hay.size()));

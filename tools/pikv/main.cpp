@@ -28,7 +28,8 @@ std::string footer() {
                      "  pikv policies selection                   what a query may read\n"
                      "  pikv config default > pikv.yaml           every key, with comments\n";
 #ifdef PIKV_HAS_EXAMPLES
-  text += "  pikv demo                                 what policies cost on a small model\n";
+  text += "  pikv demo                                 what policies cost on a small model\n"
+          "  pikv eval --list                          all of them, for tables and pictures\n";
 #else
   text += "\nThis build has no `pikv demo`: configure with -DPIKV_BUILD_EXAMPLES=ON to get it.\n";
 #endif
@@ -46,6 +47,7 @@ int run(int argc, char** argv) {
   add_plan(app, code);
 #ifdef PIKV_HAS_EXAMPLES
   add_demo(app, code);
+  add_eval(app, code);
 #endif
   try {
     app.parse(argc, argv);

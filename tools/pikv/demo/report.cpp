@@ -40,6 +40,11 @@ nlohmann::ordered_json value_or_null(const std::optional<double>& x) {
 
 } // namespace
 
+nlohmann::ordered_json entries_json(const entry_account& x) {
+  return {{"existing", x.existing},         {"read", x.read},       {"not_routed", x.not_routed},
+          {"not_selected", x.not_selected}, {"evicted", x.evicted}, {"lost", x.lost}};
+}
+
 std::string count_text(std::uint64_t x) {
   constexpr std::array prefixes{"", "k", "M", "G", "T", "P", "E"};
   if (x < 10000)
@@ -91,8 +96,7 @@ std::string demo_table(std::span<const row_outcome> rows) {
 
 std::string demo_json(std::span<const row_outcome> rows) {
   auto list = nlohmann::ordered_json::array();
-  for (const auto& row : rows) {
-    const auto& e = row.entries;
+  for (const auto& row : rows)
     list.push_back({{"name", row.name},
                     {"kv_bytes", row.kv_bytes},
                     {"kv_share", row.kv_share},
@@ -101,14 +105,7 @@ std::string demo_json(std::span<const row_outcome> rows) {
                     {"needle", value_or_null(row.needle)},
                     {"coverage", value_or_null(row.coverage)},
                     {"tokens_per_second", row.tokens_per_second},
-                    {"entries",
-                     {{"existing", e.existing},
-                      {"read", e.read},
-                      {"not_routed", e.not_routed},
-                      {"not_selected", e.not_selected},
-                      {"evicted", e.evicted},
-                      {"lost", e.lost}}}});
-  }
+                    {"entries", entries_json(row.entries)}});
   return list.dump(2) + '\n';
 }
 

@@ -8,6 +8,8 @@
 #include <span>
 #include <string>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <pikv/messages/types.hpp>
 
 namespace pikv::tools {
@@ -32,6 +34,9 @@ std::string demo_table(std::span<const row_outcome> rows);
 /// tokens_per_second, entries: {existing, read, not_routed, not_selected, evicted, lost}}. What was
 /// not measured is null.
 std::string demo_json(std::span<const row_outcome> rows);
+
+/// {existing, read, not_routed, not_selected, evicted, lost}
+nlohmann::ordered_json entries_json(const entry_account& x);
 
 /// 1234567 -> "1.235M": four digits and a decimal prefix.
 std::string count_text(std::uint64_t x);

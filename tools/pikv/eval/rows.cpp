@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/rows.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include <pikv/messages/nearest_name.hpp>
+
+namespace pikv::tools {
+
+namespace {
+
+using edit = std::function<void(config::settings&)>;
+
+// What is tried, beside the shares that are kept.
+constexpr std::array read_shares{0.25, 0.125, 0.0625, 0.03125};
+constexpr std::array<std::int64_t, 3> route_widths{2, 4, 8};
+constexpr auto evicting_with = "h2o"; ///< rows about forms and budgets drop pages by this policy
+
+const policy_kind_info& kind_of(const policy_catalog& catalog, std::string_view kind) {
+  static const policy_kind_info none;
+  const auto found = std::ranges::find(catalog, kind, &policy_kind_info::kind);
+  return found == catalog.end() ? none : *found;
+}
+
+bool has_option(const policy_info& x, std::string_view name) {
+  return std::ranges::find(x.options, name, &option_spec::name) != x.options.end();
+}
+
+edit both(edit first, edit second) {
+  return [first = std::move(first), second = std::move(second)](config::settings& x) {
+    first(x);
+    second(x);
+  };
+}
+
+edit packed(const std::string& form) {
+  return [form](config::settings& x) { x.compression = {form, {}}; };
+}
+
+edit kept(const std::string& budget, const std::string& scheduler, double share) {
+  return [=](config::settings& x) {
+    x.budget = {budget, {}};
+    x.budget.options.set("share", share);
+    x.scheduling = {scheduler, {}};
+  };
+}
+
+edit selected(const std::string& policy, const char* heads, double share) {
+  return [=](config::settings& x) {
+    x.selection = {policy, {}};
+    if (heads != nullptr)
+      x.selection.options.set("heads", std::string{heads});
+    if (share > 0)
+      x.selection.options.set("share", share);
+  };
+}
+
+edit routed(const std::string& policy, const std::string& placement, std::int64_t k) {
+  return [=](config::settings& x) {
+    x.placement = {placement, {}};
+    x.routing = {policy, {}};
+    if (k > 0)
+      x.routing.options.set("k", k);
+  };
+}
+
+void add_compression(std::vector<eval_row>& to, const policy_catalog& catalog,
+                     std::span<const double> shares) {
+  for (const auto& p : kind_of(catalog, "compression").policies) {
+    if (p.name == "identity")
+      continue;
+    to.push_back({p.name, "compression", p.help, false, {}, packed(p.name)});
+    // On top of a form: what a budget that is not met by the form alone would drop.
+    for (const double share : shares.first(std::min<std::size_t>(2, shares.size())))
+      to.push_back(
+          {fmt::format("{}+keep_{}", p.name, share_name(share)),
+           "compression",
+           fmt::format("{}, and {} of the entries kept by {}", p.name, share, evicting_with),
+           false,
+           {},
+           both(packed(p.name), kept("uniform", evicting_with, share))});
+  }
+}
+
+void add_eviction(std::vector<eval_row>& to, const policy_catalog& catalog,
+                  std::span<const double> shares) {
+  for (const auto& p : kind_of(catalog, "scheduling").policies)
+    for (const double share : shares)
+      to.push_back({fmt::format("{}_{}", p.name, share_name(share)),
+                    "scheduling",
+                    fmt::format("{} of the entries kept: {}", share, p.help),
+                    false,
+                    {},
+                    kept("uniform", p.name, share)});
+  for (const auto& p : kind_of(catalog, "budget").policies)
+    for (const double share : shares)
+      if (p.name != "uniform" && has_option(p, "share"))
+        to.push_back({fmt::format("{}_{}", p.name, share_name(share)),
+                      "budget",
+                      fmt::format("{} of the entries kept: {}", share, p.help),
+                      false,
+                      {},
+                      kept(p.name, evicting_with, share)});
+}
+
+void add_selection(std::vector<eval_row>& to, const policy_catalog& catalog) {
+  for (const auto& p : kind_of(catalog, "selection").policies) {
+    if (p.name == "all")
+      continue;
+    const bool scopes = has_option(p, "heads");
+    if (!has_option(p, "share")) {
+      to.push_back({p.name, "selection", p.help, false, {}, selected(p.name, nullptr, 0)});
+      continue;
+    }
+    for (const double share : read_shares)
+      to.push_back({fmt::format("{}{}_{}", p.name, scopes ? "_per_head" : "", share_name(share)),
+                    "selection",
+                    fmt::format("{} of the old pages read: {}", share, p.help),
+                    false,
+                    {},
+                    selected(p.name, scopes ? "per_kv_head" : nullptr, share)});
+    if (scopes)
+      for (const double share : std::span{read_shares}.first(3))
+        to.push_back(
+            {fmt::format("{}_shared_{}", p.name, share_name(share)),
+             "selection",
+             fmt::format("{} of the old pages read, the same by all heads: {}", share, p.help),
+             false,
+             {},
+             selected(p.name, "shared", share)});
+  }
+}
+
+void add_routing(std::vector<eval_row>& to, const policy_catalog& catalog) {
+  for (const auto& p : kind_of(catalog, "routing").policies) {
+    if (p.name == "all")
+      continue;
+    if (!has_option(p, "k"))
+      to.push_back({p.name,
+                    "routing",
+                    p.help + "; pages live with their expert",
+                    false,
+                    {},
+                    routed(p.name, "gate", 0)});
+    else
+      for (const auto k : route_widths)
+        to.push_back({fmt::format("{}_{}", p.name, k),
+                      "routing",
+                      fmt::format("{} (k = {}); pages live with their expert", p.help, k),
+                      false,
+                      {},
+                      routed(p.name, "gate", k)});
+  }
+  // Labels that know nothing of the tokens: what a route by gate is worth beyond its width.
+  for (const auto k : route_widths)
+    to.push_back({fmt::format("random_labels_{}", k),
+                  "routing",
+                  fmt::format("gate_top_k (k = {}) over pages placed by hash", k),
+                  false,
+                  {},
+                  routed("gate_top_k", "hash", k)});
+  for (const auto& p : kind_of(catalog, "placement").policies)
+    to.push_back({fmt::format("placed_{}_mass_4", p.name),
+                  "placement",
+                  fmt::format("the 4 shards of most estimated mass of 16; {}", p.help),
+                  false,
+                  {},
+                  routed("mass", p.name, 4)});
+}
+
+void add_studies(std::vector<eval_row>& to) {
+  const auto add = [&](const char* name, const char* help, study_rule rule) {
+    for (const double share : read_shares) {
+      rule.share = share;
+      to.push_back({fmt::format("{}_{}", name, share_name(share)),
+                    "study",
+                    fmt::format("{} of the old pages read, each KV head its own: {}", share, help),
+                    false,
+                    rule,
+                    {}});
+    }
+  };
+  add("oracle_pages", "those of most true mass (not PiKV)", {.score = study_score::oracle});
+  add("random_pages", "any (not PiKV)", {.score = study_score::random});
+}
+
+} // namespace
+
+std::string share_name(double share) {
+  const double parts = share > 0 ? 1 / share : 0;
+  if (parts >= 1 && std::abs(parts - std::round(parts)) < 1e-9)
+    return fmt::format("1_{:.0f}", parts);
+  return fmt::format("{}", share);
+}
+
+std::vector<eval_row> eval_rows(const policy_catalog& catalog,
+                                std::span<const double> keep_shares) {
+  std::vector<eval_row> out;
+  out.push_back({"dense",
+                 "baseline",
+                 "plain arrays, everything read: what all rows are compared "
+                 "with",
+                 true,
+                 {},
+                 {}});
+  out.push_back({"exact", "baseline", "PiKV, raw pages, everything read", false, {}, {}});
+  add_compression(out, catalog, keep_shares);
+  add_eviction(out, catalog, keep_shares);
+  add_selection(out, catalog);
+  add_routing(out, catalog);
+  for (const double share : {0.25, 0.125})
+    out.push_back({fmt::format("int4+mass_per_head_{}", share_name(share)),
+                   "combined",
+                   fmt::format("4 bits, and {} of the old pages by estimated mass", share),
+                   false,
+                   {},
+                   both(packed("int4"), selected("mass", "per_kv_head", share))});
+  add_studies(out);
+  return out;
+}
+
+result<std::vector<eval_row>> pick_rows(std::vector<eval_row> rows,
+                                        std::span<const std::string> names) {
+  std::vector<std::string> known;
+  for (const auto& row : rows) {
+    known.push_back(row.name);
+    if (std::ranges::find(known, row.group) == known.end())
+      known.push_back(row.group);
+  }
+  for (const auto& name : names)
+    if (std::ranges::find(known, name) == known.end())
+      return {
+          errc::invalid_argument,
+          fmt::format("there is no row or group \"{}\"; did you mean \"{}\"? (pikv eval --list)",
+                      name, nearest_name(name, known))};
+  const std::set<std::string, std::less<>> wanted{names.begin(), names.end()};
+  std::erase_if(rows, [&](const eval_row& row) {
+    return wanted.empty() ? row.group == "study"
+                          : !wanted.contains(row.name) && !wanted.contains(row.group);
+  });
+  return rows;
+}
+
+config::settings settings_of(const eval_row& row, const demo_base& base) {
+  const demo_row edited{row.name, row.help, false, [&](config::settings& x, const demo_base&) {
+                          if (row.edit)
+                            row.edit(x);
+                        }};
+  return settings_of(edited, base);
+}
+
+} // namespace pikv::tools
