@@ -29,7 +29,7 @@ protected:
     folder = fs::temp_directory_path() / ("pikv_eval_test_" + std::to_string(getpid()));
     fs::create_directories(folder);
     ran = run_pikv("eval --only dense,int4,streaming_1_2,mass_per_head_1_8,oracle_pages_1_8 "
-                   "--windows 1 --contexts 512 --needles 2 --depths 0.5,0.2 --tasks multi_query "
+                   "--windows 1 --contexts 768 --needles 2 --depths 0.5,0.2 --tasks multi_query "
                    "--task-prompts 1 --csv "
                    + (folder / "x.csv").string() + " --json " + (folder / "x.json").string()
                    + " --plots " + (folder / "plots").string());
@@ -89,7 +89,7 @@ TEST_F(eval_run, needles_stand_at_their_depths) {
   const auto& cells = row(0).at("needles");
   ASSERT_EQ(cells.size(), 2U);
   EXPECT_EQ(cells.at(0).at("depth"), 0.2);
-  EXPECT_EQ(cells.at(0).at("context"), 512);
+  EXPECT_EQ(cells.at(0).at("context"), 768);
   EXPECT_EQ(cells.at(1).at("asked"), 1);
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <mutex>
 #include <numeric>
 #include <random>
 
@@ -98,25 +99,35 @@ double page_logit(const attended& x, const study_rule& rule, std::size_t row, st
   }
 }
 
-/// Pages that a KV head reads: the best by the mean over its query heads of the softmax.
+/// Mass of what row reads for this head in any case: sinks and window.
+double fixed_mass(const attended& x, std::size_t row, std::size_t head, std::size_t old) {
+  double sum = 0;
+  for (std::size_t t = 0; t <= row; ++t)
+    if (t < geometry.sinks || t >= geometry.sinks + old * geometry.page_tokens)
+      sum += std::exp(x.logit(row, head, t));
+  return sum;
+}
+
+/// Pages that a KV head reads: the best by the mean over its query heads of their shares.
 std::vector<bool> chosen_pages(const attended& x, const study_rule& rule, std::size_t row,
                                std::size_t kv_head, std::size_t old) {
   std::vector<double> shares(old);
   for (std::size_t head = 2 * kv_head; head < 2 * kv_head + 2; ++head) {
     std::vector<double> mass(old);
-    double sum = 0;
+    double sum = rule.of_total ? fixed_mass(x, row, head, old) : 0;
+    const double n = rule.score == study_score::oracle ? 1 : geometry.page_tokens;
     for (std::size_t p = 0; p < old; ++p)
-      sum += mass[p] = std::exp(page_logit(x, rule, row, head, p));
+      sum += mass[p] = n * std::exp(page_logit(x, rule, row, head, p));
     for (std::size_t p = 0; p < old; ++p)
-      shares[p] += mass[p] / sum;
+      shares[p] += mass[p] / sum / 2;
   }
   std::vector<std::size_t> order(old);
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::stable_sort(order, [&](auto a, auto b) { return shares[a] > shares[b]; });
   std::vector<bool> out(old);
   const auto n = static_cast<std::size_t>(std::ceil(rule.share * static_cast<double>(old) - 1e-9));
-  for (std::size_t i = 0; i < n; ++i)
-    out[order[i]] = true;
+  for (std::size_t i = 0; i < old; ++i)
+    out[order[i]] = i < n || (rule.least_share > 0 && shares[order[i]] >= rule.least_share);
   return out;
 }
 
@@ -172,12 +183,19 @@ TEST_P(study_rules, do_not_depend_on_chunks) {
 
 INSTANTIATE_TEST_SUITE_P(
     all, study_rules,
-    testing::Values(rule_case{"mass", {.score = study_score::mass, .share = 0.25}},
-                    rule_case{"mass_first", {.score = study_score::mass_first, .share = 0.25}},
-                    rule_case{"quest", {.score = study_score::quest, .share = 0.5}},
-                    rule_case{"mixed",
-                              {.score = study_score::mixed, .share = 0.25, .quest_share = 0.4}},
-                    rule_case{"oracle", {.score = study_score::oracle, .share = 0.125}}),
+    testing::Values(
+        rule_case{"mass", {.score = study_score::mass, .share = 0.25}},
+        rule_case{"mass_first", {.score = study_score::mass_first, .share = 0.25}},
+        rule_case{"quest", {.score = study_score::quest, .share = 0.5}},
+        rule_case{"mixed", {.score = study_score::mixed, .share = 0.25, .quest_share = 0.4}},
+        rule_case{"oracle", {.score = study_score::oracle, .share = 0.125}},
+        rule_case{"oracle_of_total",
+                  {.score = study_score::oracle, .share = 0.25, .of_total = true}},
+        rule_case{
+            "mass_with_a_floor",
+            {.score = study_score::mass, .share = 0.125, .of_total = true, .least_share = 0.03}},
+        rule_case{"quest_of_old_with_a_floor",
+                  {.score = study_score::quest, .share = 0.125, .least_share = 0.1}}),
     [](const auto& x) { return std::string{x.param.name}; });
 
 TEST(study_store, without_a_rule_reads_everything) {
@@ -224,15 +242,18 @@ TEST(study_store, shows_the_observer_a_softmax_over_everything) {
   moe_engine::thread_team team{2};
   std::mutex mutex;
   std::vector<int> seen(tokens);
-  study_store kv{shape, geometry, {}, team, [&](const study_row& x) {
-                   const std::lock_guard lock{mutex};
-                   ++seen[x.position];
-                   EXPECT_EQ(x.old_pages, geometry.old_pages(x.position));
-                   for (std::size_t g = 0; g < x.group; ++g) {
-                     const auto* w = x.weights + g * x.weight_stride;
-                     EXPECT_NEAR(std::accumulate(w, w + x.position + 1, 0.0), 1, 1e-5);
-                   }
-                 }};
+  const auto every = [](std::uint32_t) { return true; };
+  study_store kv{
+      shape, geometry, {}, team, {every, [&](const study_row& x) {
+                                    const std::lock_guard lock{mutex};
+                                    ++seen[x.position];
+                                    EXPECT_EQ(x.old_pages, geometry.old_pages(x.position));
+                                    for (std::size_t g = 0; g < x.group; ++g) {
+                                      const auto* w = x.weights + g * x.weight_stride;
+                                      EXPECT_NEAR(std::accumulate(w, w + x.position + 1, 0.0), 1,
+                                                  1e-5);
+                                    }
+                                  }}};
   const attended x{kv};
   EXPECT_EQ(seen, std::vector<int>(tokens, 2)); // once a KV head
 }

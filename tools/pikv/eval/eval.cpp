@@ -36,6 +36,7 @@ struct eval_command {
   demo_base base;
   eval_options eval;
   std::uint32_t windows = 2;
+  bool routing = false;
   bool list = false;
 };
 
@@ -102,14 +103,17 @@ std::vector<std::string> named_tasks(const std::vector<std::string>& given) {
   return out;
 }
 
-int print_outcomes(const eval_command& o, std::span<const eval_outcome> outcomes) {
+int print_outcomes(const eval_command& o, std::span<const eval_outcome> outcomes,
+                   std::span<const recall_row> recall) {
+  if (!recall.empty())
+    fmt::print("{}\n", recall_table(recall));
   fmt::print("{}\n{}", eval_table(outcomes), wrapped(legend, ""));
   std::fflush(stdout);
   if (!o.csv.empty())
     if (const auto written = write_file(o.csv, eval_csv(outcomes)); !written)
       return fail(written.error());
   if (!o.json.empty())
-    if (const auto written = write_file(o.json, eval_json(outcomes)); !written)
+    if (const auto written = write_file(o.json, eval_json(outcomes, recall)); !written)
       return fail(written.error());
   if (!o.plots.empty())
     if (const auto written = write_figures(figures_of(outcomes), o.plots); !written)
@@ -118,6 +122,22 @@ int print_outcomes(const eval_command& o, std::span<const eval_outcome> outcomes
     if (!x.row.entries.adds_up())
       return fail({errc::internal, fmt::format("row {}: the entries do not add up", x.row.name)});
   return 0;
+}
+
+result<std::vector<recall_row>> recall_of(const eval_command& o, const demo_base& base,
+                                          const demo_input& input, const interrupt_guard& interrupt,
+                                          progress_line& line) {
+  moe_engine::thread_team team{base.threads};
+  const config::cache_settings cache;
+  const recall_options options{.windows = o.windows,
+                               .needles = o.eval.needles,
+                               .context = base.context,
+                               .seed = o.eval.seed};
+  return measure_recall(input.model, input.text, {base.sinks, cache.window, cache.page_tokens},
+                        options, team, [&](std::uint32_t done, std::uint32_t of) {
+                          line.update({.row = "recall", .tokens_done = done, .tokens_total = of});
+                          return !interrupt.asked();
+                        });
 }
 
 int measure(const eval_command& o, std::span<const eval_row> rows) {
@@ -134,6 +154,13 @@ int measure(const eval_command& o, std::span<const eval_row> rows) {
   served_runtime server{0};
   progress_line line{stderr, isatty(STDERR_FILENO) != 0};
   std::vector<eval_outcome> outcomes;
+  std::vector<recall_row> recall;
+  if (o.routing) {
+    auto measured = recall_of(o, base, *input, interrupt, line);
+    if (!measured)
+      return interrupt.asked() ? exit_interrupted : fail(measured.error());
+    recall = std::move(*measured);
+  }
   const auto ran = measure_rows(
       rows, base, *input, *prompts, o.eval, server,
       [&](const run_state& x) {
@@ -142,7 +169,7 @@ int measure(const eval_command& o, std::span<const eval_row> rows) {
       },
       outcomes);
   line.clear();
-  const int code = outcomes.empty() ? 0 : print_outcomes(o, outcomes);
+  const int code = outcomes.empty() ? 0 : print_outcomes(o, outcomes, recall);
   if (!ran && interrupt.asked()) {
     fmt::print(stderr, "interrupted after {} of {} rows\n", outcomes.size(), rows.size());
     return exit_interrupted;
@@ -157,6 +184,8 @@ int run(eval_command o) {
   auto rows = eval_rows(policies::catalog(), o.budgets);
   if (o.list)
     return list_rows(rows);
+  if (o.routing && o.only.empty())
+    o.only = {"dense", "selection", "routing", "study"};
   const auto picked = pick_rows(std::move(rows), o.only);
   if (!picked)
     return fail(picked.error());
@@ -179,6 +208,9 @@ void add_work(CLI::App& sub, eval_command& o) {
   sub.add_option("--only", o.only,
                  "Only these rows or groups, separated by commas; none: all but the group study")
       ->delimiter(',');
+  sub.add_flag("--routing", o.routing,
+               "First the recall of old attention mass by selector, on text and on rows that "
+               "answer; then, for no other rows named, dense, selection, routing and study");
   sub.add_flag("--list", o.list, "List the rows and end");
   sub.add_option("--windows", o.windows, "Windows of the text to predict")->capture_default_str();
   sub.add_option("--contexts", o.eval.contexts,

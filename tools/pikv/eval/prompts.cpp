@@ -199,11 +199,13 @@ constexpr std::array<recall_task, 6> tasks{{
 constexpr std::array<prompt (*)(drawer&), tasks.size()> generators{
     multi_key, multi_value, multi_query, variable, common_words, frequent_words};
 
-result<drawer> drawer_of(const prompt_source& from, std::size_t facts_bytes) {
+result<drawer> drawer_of(std::string_view task, const prompt_source& from,
+                         std::size_t facts_bytes) {
   // At least as much hay as facts, so that the facts do not lie side by side.
   if (from.bytes < 2 * facts_bytes)
     return {errc::invalid_argument,
-            fmt::format("this task needs prompts of {} bytes or more", 2 * facts_bytes)};
+            fmt::format("prompts of {} bytes are too short for the task {}; it needs {}",
+                        from.bytes, task, 2 * facts_bytes)};
   if (from.text.size() <= from.bytes)
     return {errc::invalid_argument, fmt::format("prompts of {} bytes need a longer text; it has {}",
                                                 from.bytes, from.text.size())};
@@ -236,7 +238,7 @@ result<std::vector<prompt>> task_prompts(std::string_view task, const prompt_sou
     return {errc::invalid_argument, fmt::format("there is no task \"{}\"; did you mean \"{}\"?",
                                                 task, nearest_name(task, known))};
   }
-  auto d = drawer_of(from, found->facts_bytes);
+  auto d = drawer_of(task, from, found->facts_bytes);
   if (!d)
     return d.error();
   std::vector<prompt> out;
@@ -249,7 +251,7 @@ result<std::vector<prompt>> needle_prompts_at(double depth, const prompt_source&
                                               std::uint32_t count) {
   if (!(depth >= 0 && depth <= 1))
     return {errc::invalid_argument, fmt::format("a depth of {}; depths are within 0 and 1", depth)};
-  auto d = drawer_of(from, fact_bytes + question_bytes);
+  auto d = drawer_of("needle", from, fact_bytes + question_bytes);
   if (!d)
     return d.error();
   std::vector<prompt> out;

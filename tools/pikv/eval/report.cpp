@@ -207,14 +207,16 @@ std::string eval_csv(std::span<const eval_outcome> all) {
   return out + '\n';
 }
 
-std::string eval_json(std::span<const eval_outcome> all) {
+std::string eval_json(std::span<const eval_outcome> all, std::span<const recall_row> recall) {
   auto rows = nlohmann::ordered_json::array();
   for (const auto& x : all)
     rows.push_back(row_json(x, all));
   auto unusable = nlohmann::ordered_json::array();
   for (const auto& x : unusable_tasks(all))
     unusable.push_back(x.task);
-  return nlohmann::ordered_json{{"rows", std::move(rows)}, {"unusable_tasks", std::move(unusable)}}
+  return nlohmann::ordered_json{{"rows", std::move(rows)},
+                                {"unusable_tasks", std::move(unusable)},
+                                {"recall", recall_json(recall)}}
              .dump(2)
          + '\n';
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -188,6 +189,22 @@ void add_studies(std::vector<eval_row>& to) {
   };
   add("oracle_pages", "those of most true mass (not PiKV)", {.score = study_score::oracle});
   add("random_pages", "any (not PiKV)", {.score = study_score::random});
+  // Where the number of pages follows from the row, a floor keeps what the estimate overlooks.
+  for (const auto& [share, least] :
+       {std::pair{1.0 / 64, 0.002}, {1.0 / 32, 0.001}, {1.0 / 16, 0.0005}})
+    to.push_back(
+        {fmt::format("total_mass_{}_floor_{}", least, share_name(share)),
+         "study",
+         fmt::format("pages of 8 with {} of a row's whole estimated mass or more, and {} of "
+                     "the old pages at least (not PiKV)",
+                     least, share),
+         false,
+         study_rule{.score = study_score::mass,
+                    .share = share,
+                    .of_total = true,
+                    .least_share = least,
+                    .page_tokens = 8},
+         {}});
 }
 
 } // namespace

@@ -18,11 +18,16 @@ enum class study_score : std::uint8_t {
   oracle      ///< the true mass of the page
 };
 
-/// Per KV head, ceil(share x layer weight x old pages) pages are read.
+/// Per KV head, ceil(share x layer weight x old pages) pages are read, and beside them all pages
+/// whose share of the mass is at least `least_share`.
 struct study_rule {
   study_score score = study_score::oracle;
   double share = 0.125;
   double quest_share = 0;
+  /// Shares are those of the row's whole softmax mass, in which what is always read counts exactly,
+  /// instead of the mass of the old pages: heads that look at the window weigh less.
+  bool of_total = false;
+  double least_share = 0;              ///< 0: none are read for their share
   std::vector<double> layer_weights{}; ///< empty: 1 in every layer
   std::uint32_t page_tokens = 16;
 

@@ -11,6 +11,8 @@
 #include <pikv/policies/selection/selection_policy.hpp>
 #include <pikv/policies/share.hpp>
 
+#include <moe_engine/vector_math.hpp>
+
 #include "eval/study_math.hpp"
 
 namespace pikv::tools {
@@ -86,7 +88,7 @@ private:
     for (std::size_t i = r * group_; i < (r + 1) * group_; ++i)
       std::fill(logits_.begin() + static_cast<std::ptrdiff_t>(i * stride_ + position + 1),
                 logits_.begin() + static_cast<std::ptrdiff_t>((i + 1) * stride_), nothing);
-    if (s_.observer_)
+    if (s_.observer_.row && s_.observer_.wanted(position))
       observe(r, position, old);
     const auto left_out = s_.rule_ && old > 0 ? leave_out(r, position, old) : 0;
     for (std::size_t i = r * group_; i < (r + 1) * group_; ++i) {
@@ -107,8 +109,8 @@ private:
       for (auto& x : one)
         x /= sum;
     }
-    s_.observer_({j_.part->sequence, j_.layer, j_.kv_head, position, old, &head_,
-                  q_.data() + r * group_ * dim_, weights.data(), stride_, group_});
+    s_.observer_.row({j_.part->sequence, j_.layer, j_.kv_head, position, old, &head_,
+                      q_.data() + r * group_ * dim_, weights.data(), stride_, group_});
   }
 
   /// Takes the old pages that are not chosen out of the row's logits; how many entries they hold.
@@ -117,8 +119,13 @@ private:
     shares_.resize(old);
     score(r, position);
     chosen_.clear();
-    policies::select_top(shares_, {}, policies::ceil_share(s_.rule_->share_of(j_.layer), old),
-                         workspace_, chosen_);
+    auto count = policies::ceil_share(s_.rule_->share_of(j_.layer), old);
+    if (s_.rule_->least_share > 0) // they rank first, so that the best `count` hold them all
+      count = std::max<std::size_t>(
+          count, static_cast<std::size_t>(std::ranges::count_if(shares_, [&](float x) {
+            return static_cast<double>(x) >= s_.rule_->least_share;
+          })));
+    policies::select_top(shares_, {}, count, workspace_, chosen_);
     std::vector<bool> keep(old);
     for (const auto page : chosen_)
       keep[page] = true;
@@ -129,12 +136,6 @@ private:
   }
 
   void score(std::uint32_t r, std::uint32_t position) {
-    const auto pages = s_.geometry_.page_tokens;
-    if (estimated(s_.rule_->score)) {
-      policies::mean_softmax(page_logits_.data() + r * group_ * pages_stride_, group_,
-                             pages_stride_, shares_);
-      return;
-    }
     std::ranges::fill(shares_, 0.0F);
     if (s_.rule_->score == study_score::random) {
       for (std::size_t p = 0; p < shares_.size(); ++p)
@@ -142,13 +143,46 @@ private:
             random_score(j_.part->sequence.value * 4096 + j_.layer * 64 + j_.kv_head, position, p);
       return;
     }
-    for (std::size_t g = 0; g < group_; ++g) {
-      const auto* from = logits_.data() + (r * group_ + g) * stride_ + s_.geometry_.sinks;
-      std::vector<float> weights(from, from + shares_.size() * pages);
-      const float sum = exponentials(weights).sum;
-      for (std::size_t i = 0; i < weights.size(); ++i)
-        shares_[i / pages] += weights[i] / sum;
+    std::vector<float> logs(group_ * shares_.size());
+    for (std::size_t g = 0; g < group_; ++g)
+      log_masses(r * group_ + g, position,
+                 std::span{logs}.subspan(g * shares_.size(), shares_.size()));
+    // Within a head, softmax over the pages; with of_total, log_masses did that already.
+    if (!s_.rule_->of_total) {
+      policies::mean_softmax(logs.data(), group_, shares_.size(), shares_);
+      return;
     }
+    for (std::size_t i = 0; i < logs.size(); ++i)
+      shares_[i % shares_.size()] += std::exp(logs[i]) / static_cast<float>(group_);
+  }
+
+  /// Natural logs of the masses of query i's old pages: up to a constant, or with of_total as
+  /// shares of the whole.
+  void log_masses(std::size_t i, std::uint32_t position, std::span<float> logs) {
+    const std::size_t pages = s_.geometry_.page_tokens, sinks = s_.geometry_.sinks;
+    const auto* row = logits_.data() + i * stride_;
+    for (std::size_t p = 0; p < logs.size(); ++p)
+      logs[p] = s_.rule_->score == study_score::oracle
+                    ? log_sum({row + sinks + p * pages, pages})
+                    : page_logits_[i * pages_stride_ + p] + std::log(static_cast<float>(pages));
+    if (!s_.rule_->of_total)
+      return;
+    const auto fixed = sinks + logs.size() * pages; // the window begins
+    std::vector<float> whole(row, row + sinks);
+    whole.insert(whole.end(), row + fixed, row + position + 1);
+    for (auto& x : whole)
+      x *= ln_2;
+    whole.insert(whole.end(), logs.begin(), logs.end());
+    const float all = moe_engine::log_sum_exp(whole);
+    for (auto& x : logs)
+      x -= all;
+  }
+
+  /// Natural log of the sum of 2^x.
+  static float log_sum(std::span<const float> x) {
+    std::vector<float> values{x.begin(), x.end()};
+    const auto [top, sum] = exponentials(values);
+    return ln_2 * top + std::log(sum);
   }
 
   const study_store& s_;
@@ -231,7 +265,7 @@ result<void> study_store::annotate(std::uint32_t layer, std::span<const batch_pa
     if (!to)
       return to.error();
     const auto end = from + static_cast<std::ptrdiff_t>(std::size_t{part.tokens} * shape_.experts);
-    if (observer_) // nobody else asks for them
+    if (observer_.row) // nobody else asks for them
       (*to)->gates.insert((*to)->gates.end(), from, end);
     from = end;
   }

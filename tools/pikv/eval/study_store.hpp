@@ -32,8 +32,11 @@ struct study_row {
   std::size_t group = 0;
 };
 
-/// Called for every row on one of the team's threads, several at a time.
-using study_observer = std::function<void(const study_row&)>;
+/// Sees rows of chosen positions, on the team's threads, several at a time.
+struct study_observer {
+  std::function<bool(std::uint32_t position)> wanted;
+  std::function<void(const study_row&)> row; ///< empty: nothing is watched
+};
 
 /// Borrows the team. One thread calls it. Errors are those of dense_store.
 class study_store final : public moe_engine::kv_store {
