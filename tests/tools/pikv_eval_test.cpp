@@ -2,9 +2,12 @@
 #include "run_command.hpp"
 #include "well_formed.hpp"
 
+#include <array>
+#include <csignal>
 #include <fstream>
 #include <iterator>
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -117,6 +120,44 @@ TEST(pikv_eval, list_names_rows_and_groups_without_running) {
   EXPECT_EQ(x.code, 0);
   EXPECT_THAT(x.out, HasSubstr("scheduling   h2o_1_8"));
   EXPECT_THAT(x.out, HasSubstr("oracle_pages_1_32"));
+}
+
+/// Starts an evaluation of two rows, interrupts it once the second one runs, and
+/// gives its exit status.
+int interrupted_eval(const std::string& json) {
+  int err[2];
+  if (pipe(err) != 0)
+    return -1;
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(err[1], STDERR_FILENO);
+    execl(PIKV_COMMAND, PIKV_COMMAND, "eval", "--only", "dense,exact", "--windows", "24",
+          "--contexts", "256", "--needles", "0", "--json", json.c_str(), nullptr);
+    _exit(127);
+  }
+  close(err[1]);
+  std::string seen;
+  bool told = false;
+  std::array<char, 256> part{};
+  for (ssize_t n; (n = read(err[0], part.data(), part.size())) > 0;) {
+    seen.append(part.data(), static_cast<std::size_t>(n));
+    if (!told && seen.find("metrics: ") != std::string::npos) // the second row has begun
+      told = kill(child, SIGINT) == 0;
+  }
+  close(err[0]);
+  int status = -1;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(pikv_eval, keeps_what_is_done_after_an_interrupt) {
+  const auto json = fs::temp_directory_path() / ("pikv_eval_int_" + std::to_string(getpid()));
+  EXPECT_EQ(interrupted_eval(json.string()), 130);
+  const auto x = nlohmann::json::parse(text_of(json), nullptr, false);
+  fs::remove(json);
+  ASSERT_TRUE(x.is_object());
+  ASSERT_EQ(x.at("rows").size(), 1U);
+  EXPECT_EQ(x.at("rows").at(0).at("name"), "dense");
 }
 
 struct mistake {

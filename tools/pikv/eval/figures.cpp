@@ -64,7 +64,7 @@ std::optional<plot::heat_map> needle_map(std::span<const eval_outcome> all) {
                      .rows = {},
                      .columns = {},
                      .panels = {},
-                     .panels_a_line = contexts.size() > 2 ? 5U : 6U};
+                     .panels_a_line = 5U};
   for (const auto x : depths)
     out.rows.push_back(number(x));
   for (const auto x : contexts)

@@ -143,13 +143,13 @@ private:
   }
 
   result<recall_score> answers(std::span<const prompt> prompts) {
-    const auto scores =
-        ask(engine_, kv_, input_.model.config.vocabulary, prompts, options_.run,
-            [&](const entry_account& x, std::uint64_t tokens, double) {
-              out_.row.entries += x;
-              done_ += tokens;
-              return report(done_, out_.row.tokens_per_second, out_.row.bits_per_byte.value_or(0));
-            });
+    const auto scores = ask(engine_, kv_, input_.model.config.vocabulary, prompts, options_.run,
+                            [&](const entry_account& x, std::uint64_t tokens, double seconds) {
+                              out_.row.entries += x;
+                              done_ += tokens;
+                              return report(done_, static_cast<double>(tokens) / seconds,
+                                            out_.row.bits_per_byte.value_or(0));
+                            });
     if (!scores)
       return scores.error();
     recall_score sum;
@@ -231,24 +231,6 @@ result<void> measure_rows(std::span<const eval_row> rows, const demo_base& base,
     outcomes.push_back(std::move(*measured));
   }
   return {};
-}
-
-std::optional<double> loss_of(const eval_outcome& x, std::span<const eval_outcome> all) {
-  const auto* dense = dense_of(all);
-  if (dense == nullptr || !dense->row.bits_per_byte || !x.row.bits_per_byte)
-    return std::nullopt;
-  return *x.row.bits_per_byte / *dense->row.bits_per_byte - 1;
-}
-
-const recall_score* score_of(const eval_outcome& x, std::string_view task) {
-  const auto found = std::ranges::find(x.tasks, task, &task_outcome::task);
-  return found == x.tasks.end() ? nullptr : &found->score;
-}
-
-const eval_outcome* dense_of(std::span<const eval_outcome> all) {
-  const auto found =
-      std::ranges::find_if(all, [](const eval_outcome& x) { return x.row.name == "dense"; });
-  return found == all.end() ? nullptr : &*found;
 }
 
 } // namespace pikv::tools

@@ -3,7 +3,10 @@
 /// What `pikv eval` measured of one row.
 #pragma once
 
+#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "demo/report.hpp"

@@ -12,11 +12,11 @@
 
 #include <pikv/messages/nearest_name.hpp>
 
+#include "eval/row_edits.hpp"
+
 namespace pikv::tools {
 
 namespace {
-
-using edit = std::function<void(config::settings&)>;
 
 // What is tried, beside the shares that are kept.
 constexpr std::array read_shares{0.25, 0.125, 0.0625, 0.03125};
@@ -31,44 +31,6 @@ const policy_kind_info& kind_of(const policy_catalog& catalog, std::string_view 
 
 bool has_option(const policy_info& x, std::string_view name) {
   return std::ranges::find(x.options, name, &option_spec::name) != x.options.end();
-}
-
-edit both(edit first, edit second) {
-  return [first = std::move(first), second = std::move(second)](config::settings& x) {
-    first(x);
-    second(x);
-  };
-}
-
-edit packed(const std::string& form) {
-  return [form](config::settings& x) { x.compression = {form, {}}; };
-}
-
-edit kept(const std::string& budget, const std::string& scheduler, double share) {
-  return [=](config::settings& x) {
-    x.budget = {budget, {}};
-    x.budget.options.set("share", share);
-    x.scheduling = {scheduler, {}};
-  };
-}
-
-edit selected(const std::string& policy, const char* heads, double share) {
-  return [=](config::settings& x) {
-    x.selection = {policy, {}};
-    if (heads != nullptr)
-      x.selection.options.set("heads", std::string{heads});
-    if (share > 0)
-      x.selection.options.set("share", share);
-  };
-}
-
-edit routed(const std::string& policy, const std::string& placement, std::int64_t k) {
-  return [=](config::settings& x) {
-    x.placement = {placement, {}};
-    x.routing = {policy, {}};
-    if (k > 0)
-      x.routing.options.set("k", k);
-  };
 }
 
 void add_compression(std::vector<eval_row>& to, const policy_catalog& catalog,

@@ -70,7 +70,13 @@ std::string heat_colour(double share) {
 std::string to_svg(const heat_map& m, theme colours) {
   const auto a_line = std::max<std::size_t>(1, std::min(m.panels_a_line, m.panels.size()));
   const auto lines = (m.panels.size() + a_line - 1) / a_line;
-  const double panel_width = row_room + cell_width * static_cast<double>(m.columns.size()) + gap;
+  // A panel is as wide as its cells or its title, at about 6.8 pixels a letter.
+  std::size_t letters = 0;
+  for (const auto& p : m.panels)
+    letters = std::max(letters, p.title.size());
+  const double panel_width = row_room + gap
+                             + std::max(cell_width * static_cast<double>(m.columns.size()),
+                                        6.8 * static_cast<double>(letters));
   const double panel_height =
       panel_top + cell_height * static_cast<double>(m.rows.size()) + panel_bottom - gap;
   const double width = std::max(560.0, 2 * margin + panel_width * static_cast<double>(a_line));

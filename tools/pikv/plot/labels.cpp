@@ -31,12 +31,14 @@ std::optional<label_board::spot> label_board::place(double x, double y, std::str
   if (label.empty())
     return std::nullopt;
   const double width = letter * static_cast<double>(label.size());
-  const std::array<spot, 6> tries{{{x + 8, y + 3.5, anchor::start},
+  const std::array<spot, 8> tries{{{x + 8, y + 3.5, anchor::start},
                                    {x, y - 8, anchor::middle},
                                    {x - 8, y + 3.5, anchor::end},
                                    {x, y + 16, anchor::middle},
                                    {x + 7, y - 6, anchor::start},
-                                   {x + 7, y + 13, anchor::start}}};
+                                   {x + 7, y + 13, anchor::start},
+                                   {x, y - 19, anchor::middle},
+                                   {x + 4, y + 25, anchor::start}}};
   for (const auto& t : tries) {
     const double from = t.at == anchor::start    ? t.x
                         : t.at == anchor::middle ? t.x - width / 2

@@ -12,14 +12,16 @@ namespace pikv::plot {
 namespace {
 
 constexpr std::string_view light_colours =
-    ".bg{fill:#ffffff}.title,.label,.small,.axis{fill:#1b1f24}.small{fill:#57606a}"
+    ".bg{fill:#ffffff}.small{stroke:#ffffff}.title,.label,.small,.axis{fill:#1b1f24}.small{fill:#"
+    "57606a}"
     ".grid{stroke:#d8dee4}.frame{stroke:#8c959f}.front{stroke:#57606a}"
     ".s0{fill:#0969da;stroke:#0969da}.s1{fill:#bc4c00;stroke:#bc4c00}"
     ".s2{fill:#1a7f37;stroke:#1a7f37}.s3{fill:#8250df;stroke:#8250df}"
     ".s4{fill:#bf3989;stroke:#bf3989}.s5{fill:#9a6700;stroke:#9a6700}"
     ".s6{fill:#1b7c83;stroke:#1b7c83}.s7{fill:#57606a;stroke:#57606a}";
 constexpr std::string_view dark_colours =
-    ".bg{fill:#0d1117}.title,.label,.small,.axis{fill:#e6edf3}.small{fill:#9198a1}"
+    ".bg{fill:#0d1117}.small{stroke:#0d1117}.title,.label,.small,.axis{fill:#e6edf3}.small{fill:#"
+    "9198a1}"
     ".grid{stroke:#2a313c}.frame{stroke:#656c76}.front{stroke:#9198a1}"
     ".s0{fill:#58a6ff;stroke:#58a6ff}.s1{fill:#f0883e;stroke:#f0883e}"
     ".s2{fill:#3fb950;stroke:#3fb950}.s3{fill:#bc8cff;stroke:#bc8cff}"
@@ -27,7 +29,8 @@ constexpr std::string_view dark_colours =
     ".s6{fill:#39c5cf;stroke:#39c5cf}.s7{fill:#9198a1;stroke:#9198a1}";
 constexpr std::string_view shapes =
     "text{font-family:system-ui,'DejaVu Sans',Arial,sans-serif}.title{font-size:16px;font-weight:"
-    "600}.label{font-size:12px}.axis{font-size:13px}.small{font-size:10px}.grid{stroke-width:1}"
+    "600}.label{font-size:12px}.axis{font-size:13px}.small{font-size:10px;stroke-width:3;paint-"
+    "order:stroke}.grid{stroke-width:1}"
     ".frame{stroke-width:1;fill:none}.front{stroke-width:1.5;fill:none;stroke-dasharray:5 4}"
     ".curve{stroke-width:2}";
 
