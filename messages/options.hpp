@@ -68,6 +68,7 @@ struct policy_info {
   std::string name;
   std::string help; ///< one line
   std::vector<option_spec> options;
+  std::string offline = {}; ///< why a running cache cannot use it, and what can; empty: it can
 };
 
 /// A kind of policy ("placement", "routing", ...) with all that its table offers.

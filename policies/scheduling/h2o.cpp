@@ -17,6 +17,7 @@ public:
   explicit h2o(bool normalise) noexcept : normalise_(normalise) {}
   bool needs_mass() const noexcept override { return true; }
   bool needs_reads() const noexcept override { return false; }
+  bool ages() const noexcept override { return normalise_; }
   double utility(const page_record& page, const schedule_context&) const noexcept override {
     if (!std::isfinite(page.mass))
       return 0;
@@ -41,7 +42,8 @@ std::vector<option_spec> options() {
 } // namespace
 
 table_entry<scheduling_policy> h2o_scheduling() {
-  return {{"h2o", "the page that received the least attention goes first", options()},
+  return {{"h2o", "the page that received the least attention goes first (arXiv 2306.14048)",
+           options()},
           [](const option_set& x, const policy_context&) -> std::unique_ptr<scheduling_policy> {
             return std::make_unique<h2o>(x.boolean("normalise"));
           }};

@@ -12,6 +12,7 @@ class streaming final : public scheduling_policy {
 public:
   bool needs_mass() const noexcept override { return false; }
   bool needs_reads() const noexcept override { return false; }
+  bool ages() const noexcept override { return false; }
   double utility(const page_record& page, const schedule_context&) const noexcept override {
     return page.first_position;
   }
@@ -20,7 +21,9 @@ public:
 } // namespace
 
 table_entry<scheduling_policy> streaming_scheduling() {
-  return {{"streaming", "the oldest page goes first; sinks and window stay", {}},
+  return {{"streaming",
+           "the oldest page goes first; sinks and window stay (StreamingLLM, arXiv 2309.17453)",
+           {}},
           [](const option_set&, const policy_context&) -> std::unique_ptr<scheduling_policy> {
             return std::make_unique<streaming>();
           }};

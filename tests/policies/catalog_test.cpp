@@ -35,7 +35,9 @@ TEST(catalog, lists_the_policies_of_each_kind) {
   EXPECT_EQ(names(all[2]), (list{"all", "mass", "quest"}));
   EXPECT_EQ(names(all[3]), (list{"identity", "int8", "int4", "fp8"}));
   EXPECT_EQ(names(all[4]), (list{"uniform"}));
-  EXPECT_EQ(names(all[5]), (list{"lru", "h2o", "streaming"}));
+  EXPECT_EQ(names(all[5]), (list{"lru", "lru_plus", "lfu", "h2o", "streaming", "tova", "snap",
+                                  "expected_attention", "key_norm", "key_diff", "quest", "flexgen",
+                                  "belady"}));
 }
 
 TEST(catalog, names_are_unique_within_a_kind) {

@@ -51,6 +51,8 @@ void print(const policy_kind_info& kind) {
   fmt::print("{}: {}\n", kind.kind, kind.help);
   for (const auto& policy : kind.policies) {
     fmt::print("\n  {}\n{}", policy.name, wrapped(policy.help, "    "));
+    if (!policy.offline.empty())
+      fmt::print("{}", wrapped("Not for a running cache: " + policy.offline, "    "));
     if (policy.options.empty())
       continue;
     text_table table{{{"option"}, {"type"}, {"default"}, {"allowed"}, {"meaning"}}};
