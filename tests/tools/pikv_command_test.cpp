@@ -43,18 +43,43 @@ TEST(pikv_command, unknown_subcommand_is_wrong_usage) { EXPECT_EQ(run_pikv("plam
 TEST(pikv_command, help_names_every_subcommand) {
   const auto x = run_pikv("--help");
   EXPECT_EQ(x.code, 0);
-  for (const auto* name : {"version", "policies", "config", "plan"})
+  for (const auto* name : {"version", "policies", "config", "plan", "replay"})
     EXPECT_THAT(x.out, HasSubstr(name));
 }
 
 TEST(pikv_command, every_help_has_an_example) {
   for (const auto* name : {"version", "policies", "config", "config check", "config show",
-                           "config default", "config reference", "plan"}) {
+                           "config default", "config reference", "plan", "replay"}) {
     const auto x = run_pikv(std::string{name} + " --help");
     EXPECT_EQ(x.code, 0) << name;
     EXPECT_THAT(x.out, HasSubstr("Example")) << name;
     EXPECT_THAT(x.out, HasSubstr(std::string{"  pikv "} + name)) << name;
   }
+}
+
+TEST(pikv_command, replay_compares_policies_on_the_trace_that_ships) {
+  const std::string trace = PIKV_SOURCE_DIR "/examples/traces/chats.jsonl";
+  const auto x = run_pikv("replay " + trace + " --capacity 800 --policy lru,belady --format json");
+  ASSERT_EQ(x.code, 0) << x.err;
+  const auto json = nlohmann::json::parse(x.out);
+  EXPECT_EQ(json["requests"], 1500);
+  ASSERT_EQ(json["rows"].size(), 2U);
+  EXPECT_LT(json["rows"][0]["hit_share"], json["rows"][1]["hit_share"]);
+  EXPECT_LE(json["rows"][1]["hit_share"], json["infinite"]["hit_share"]);
+}
+
+TEST(pikv_command, replay_of_a_file_that_is_no_trace_fails_with_the_reason) {
+  const scratch_file file{"cache: {}\n"};
+  const auto x = run_pikv("replay " + file.path());
+  EXPECT_EQ(x.code, 1);
+  EXPECT_THAT(x.err, HasSubstr("not a trace"));
+}
+
+TEST(pikv_command, config_check_refuses_policies_that_cannot_run_live) {
+  const scratch_file file{"scheduling: {policy: belady}\n"};
+  const auto x = run_pikv("config check " + file.path());
+  EXPECT_EQ(x.code, 1);
+  EXPECT_THAT(x.err, HasSubstr("offline only; use `pikv replay`"));
 }
 
 TEST(pikv_command, version_says_what_it_runs_on) {

@@ -22,6 +22,7 @@ void add_version(CLI::App& app, int& code);
 void add_policies(CLI::App& app, int& code);
 void add_config(CLI::App& app, int& code);
 void add_plan(CLI::App& app, int& code);
+void add_replay(CLI::App& app, int& code);
 void add_demo(CLI::App& app, int& code); ///< absent in builds without the examples
 void add_eval(CLI::App& app, int& code); ///< likewise
 

@@ -45,6 +45,7 @@ int run(int argc, char** argv) {
   add_policies(app, code);
   add_config(app, code);
   add_plan(app, code);
+  add_replay(app, code);
 #ifdef PIKV_HAS_EXAMPLES
   add_demo(app, code);
   add_eval(app, code);
