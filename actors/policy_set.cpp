@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pikv/actors/policy_set.hpp>
 
+#include <pikv/actors/shard_owner/page_keys.hpp>
 #include <pikv/gpu/kernels.hpp>
 
 namespace pikv {
@@ -53,6 +54,27 @@ void add_needs(policy_set& x) {
   x.needs_total = x.routing->needs_total() || x.by_coverage;
   x.counts_shards = x.routing->needs_load() || x.routing->needs_misses()
                     || x.placement->tolerated_imbalance() > 0;
+  const auto want_of = [&x](const policies::scheduling_policy& p) {
+    x.wants_mass |= p.needs_mass();
+    x.wants_reads |= p.needs_reads();
+    x.key_facts_wanted |= p.needs_keys();
+  };
+  want_of(*x.scheduling);
+  for (const auto& ghost : x.ghosts)
+    want_of(*ghost.policy);
+  x.summary_parts |= summary_parts_of(x.key_facts_wanted);
+}
+
+result<void> make_ghosts(policy_set& x, const policies::policy_context& context) {
+  for (const auto& name : config::ghost_names(x.settings.ghosts)) {
+    auto& ghost = x.ghosts.emplace_back(ghost_policy{name, nullptr});
+    // The live policy's options, where it is the same one: then the two can be compared.
+    const auto choice =
+        name == x.settings.scheduling.name ? x.settings.scheduling : policy_choice{name, {}};
+    if (auto r = make_into(ghost.policy, "ghosts", policies::scheduling_table(), choice, context); !r)
+      return r;
+  }
+  return {};
 }
 
 } // namespace
@@ -84,6 +106,8 @@ make_policy_set(const config::settings& settings, const model_shape& shape, std:
       !r)
     return r.error();
   if (auto r = check_together(*x); !r)
+    return r.error();
+  if (auto r = make_ghosts(*x, context); !r)
     return r.error();
   add_needs(*x);
   return std::shared_ptr<const policy_set>{std::move(x)};

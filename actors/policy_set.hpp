@@ -8,6 +8,8 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <vector>
 
 #include <pikv/config/settings.hpp>
 #include <pikv/messages/error.hpp>
@@ -20,6 +22,12 @@
 
 namespace pikv {
 
+/// A scheduling policy that is only watched: what it would have kept.
+struct ghost_policy {
+  std::string name;
+  std::unique_ptr<policies::scheduling_policy> policy;
+};
+
 struct policy_set {
   std::uint64_t version = 0;
   config::settings settings;
@@ -29,6 +37,10 @@ struct policy_set {
   std::unique_ptr<policies::compression_policy> compression;
   std::unique_ptr<policies::budget_policy> budget;
   std::unique_ptr<policies::scheduling_policy> scheduling;
+  std::vector<ghost_policy> ghosts;
+  bool wants_mass = false;           ///< scheduling or a ghost needs attention masses
+  bool wants_reads = false;          ///< and which pages were read
+  std::uint8_t key_facts_wanted = 0; ///< key_fact bits
   std::uint8_t summary_parts = 0; ///< gpu::summary_part bits that routing and selection need
   std::uint8_t scores = 0;        ///< bits 1 << gpu::score_kind that they need
   bool by_coverage = false;       ///< the selection reads what a coverage needs

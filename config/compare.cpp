@@ -51,6 +51,8 @@ std::optional<std::string> find_policy_fault(const section& x, const policy_choi
   if (auto fault = find_fault(name, choice.name))
     return fmt::format("{}: {}", name.name, *fault);
   const auto* policy = find_policy(*kind, choice.name);
+  if (!policy->offline.empty())
+    return fmt::format("{}: \"{}\" cannot run live: {}", name.name, choice.name, policy->offline);
   for (const auto& spec : policy->options) {
     const auto given = choice.options.values().find(spec.name);
     if (given == choice.options.values().end())
@@ -79,8 +81,9 @@ result<void> validate(const settings& x, const policy_catalog& catalog) {
   for (const auto& part : sections())
     if (auto fault = find_section_fault(part, x, catalog))
       return {errc::config_value, *fault};
-  if (auto c = find_conflict(x))
-    return {errc::config_value, fmt::format("{}: {}", c->keys.front(), c->what)};
+  for (const auto& c : {find_conflict(x), find_ghost_fault(x, catalog)})
+    if (c)
+      return {errc::config_value, fmt::format("{}: {}", c->keys.front(), c->what)};
   return {};
 }
 

@@ -31,8 +31,9 @@ public:
       if (const auto* entry = find(root, x.name))
         if (auto r = read_section(x, *entry); !r)
           return r.error();
-    if (auto c = find_conflict(out_))
-      return fault_at(errc::config_value, position_of(*c), c->keys.front(), c->what);
+    for (const auto& c : {find_conflict(out_), find_ghost_fault(out_, catalog_)})
+      if (c)
+        return fault_at(errc::config_value, position_of(*c), c->keys.front(), c->what);
     return std::move(out_);
   }
 
@@ -122,12 +123,26 @@ private:
       const auto* given = find(entry.value, x.leaf(key));
       if (given == nullptr)
         continue;
-      auto value = read_scalar(key.spec, given->value);
+      auto value = key.list && given->value.kind == node_kind::sequence
+                       ? read_list(key.spec, given->value)
+                       : read_scalar(key.spec, given->value);
       if (!value)
         return value.error();
       key.set(out_, *value);
     }
     return {};
+  }
+
+  result<option_value> read_list(const option_spec& spec, const yaml_node& node) {
+    std::string text;
+    for (const auto& item : node.items) {
+      if (item.kind != node_kind::scalar)
+        return fault(errc::config_value, item, spec.name,
+                     fmt::format("{} stands where a name is expected", describe(item)));
+      text += (text.empty() ? "" : ", ") + item.text;
+    }
+    values_[spec.name] = node.where;
+    return option_value{text};
   }
 
   result<option_value> read_scalar(const option_spec& spec, const yaml_node& node) {
@@ -159,7 +174,10 @@ private:
     if (policy == nullptr)
       return fault(errc::config_value, node, x.name + ".policy",
                    fmt::format("{} is not allowed; allowed: {}", clipped(choice.name),
-                               fmt::join(policy_names(*kind), ", ")));
+                               fmt::join(live_policy_names(*kind), ", ")));
+    if (const auto* given = find(node, "policy"); !policy->offline.empty())
+      return fault(errc::config_value, given != nullptr ? given->value : node, x.name + ".policy",
+                   fmt::format("\"{}\" cannot run live: {}", choice.name, policy->offline));
     return read_options(x, *kind, *policy, node);
   }
 

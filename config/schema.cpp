@@ -178,6 +178,19 @@ section limits_section() {
                              "an append to a full device: evict settled pages, or refuse")}};
 }
 
+section ghosts_section() {
+  section out{"ghosts",
+              "what other scheduling policies would have kept, measured live",
+              change::live,
+              nullptr,
+              {key<&settings::ghosts, &ghost_settings::policies>(
+                  "ghosts.policies", option_type::text,
+                  "scheduling policies to run beside the live one, on what it reads, without data: "
+                  "names separated by commas, or a list; empty: none")}};
+  out.keys.front().list = true;
+  return out;
+}
+
 section fidelity_section() {
   using f = fidelity_settings;
   constexpr auto s = &settings::fidelity;
@@ -232,6 +245,7 @@ std::span<const section> sections() {
       policy_section("compression", "in which form settled pages are kept", &settings::compression),
       policy_section("budget", "how many entries a layer may keep", &settings::budget),
       policy_section("scheduling", "which page gives way first", &settings::scheduling),
+      ghosts_section(),
       limits_section(),
       fidelity_section(),
       metrics_section(),
@@ -253,6 +267,14 @@ std::vector<std::string> policy_names(const policy_kind_info& kind) {
   std::vector<std::string> names;
   for (const auto& x : kind.policies)
     names.push_back(x.name);
+  return names;
+}
+
+std::vector<std::string> live_policy_names(const policy_kind_info& kind) {
+  std::vector<std::string> names;
+  for (const auto& x : kind.policies)
+    if (x.offline.empty())
+      names.push_back(x.name);
   return names;
 }
 

@@ -25,6 +25,7 @@ struct key_entry {
   option_spec spec;
   option_value (*get)(const settings&);
   void (*set)(settings&, const option_value&); ///< precondition: find_fault found nothing
+  bool list = false; ///< a text of names separated by commas, which may also stand as a YAML list
 };
 
 /// A section: either keys of its own, or (`policy` not null) a policy's name and its options, whose
@@ -50,6 +51,9 @@ struct conflict {
   std::string what;
 };
 
+/// What is wrong with ghosts.policies: at most 8 scheduling policies that run live, each once.
+std::optional<conflict> find_ghost_fault(const settings& x, const policy_catalog& catalog);
+
 /// Rules between keys, for values that are fine by themselves.
 std::optional<conflict> find_conflict(const settings& x);
 
@@ -59,6 +63,9 @@ const policy_info* find_policy(const policy_kind_info& kind, std::string_view na
 
 /// Names of the policies of a kind.
 std::vector<std::string> policy_names(const policy_kind_info& kind);
+
+/// Of those, the ones that a running cache can use.
+std::vector<std::string> live_policy_names(const policy_kind_info& kind);
 
 /// A policy's option with its dotted key as its name, for messages.
 option_spec dotted(const section& x, option_spec spec);

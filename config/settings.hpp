@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include <pikv/messages/move_path.hpp>
 #include <pikv/messages/options.hpp>
@@ -56,6 +57,11 @@ struct limit_settings {
   full_policy when_full = full_policy::evict;
 };
 
+/// Scheduling policies that are run beside the live one, on what it reads, without data.
+struct ghost_settings {
+  std::string policies; ///< names, separated by commas; empty: none
+};
+
 struct fidelity_settings {
   double audit_share = 1.0 / 512; ///< share of attends that are also computed in full
   double coverage_target = 0;     ///< mean share of the softmax mass to hold; 0: none
@@ -79,9 +85,13 @@ struct settings {
   policy_choice compression{"identity", {}};
   policy_choice budget{"uniform", {}};
   policy_choice scheduling{"lru", {}};
+  ghost_settings ghosts;
   limit_settings limits;
   fidelity_settings fidelity;
   metrics_settings metrics;
 };
+
+/// The names in order, without blanks around them.
+std::vector<std::string> ghost_names(const ghost_settings& x);
 
 } // namespace pikv::config

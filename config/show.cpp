@@ -28,7 +28,7 @@ void show_policy(sink out, bool comments, const section& x, const policy_choice&
   const auto* policy = kind == nullptr ? nullptr : find_policy(*kind, choice.name);
   option_spec name{x.name + ".policy", option_type::text, choice.name, x.help, {}, {}, {}};
   if (kind != nullptr)
-    name.choices = policy_names(*kind);
+    name.choices = live_policy_names(*kind);
   if (policy != nullptr)
     name.help = policy->help;
   show_line(out, comments, name, "policy", x.when, choice.name);
@@ -49,7 +49,8 @@ void reference_row(sink out, const option_spec& spec, std::string_view key) {
 void reference_policies(sink out, const section& x, const policy_kind_info& kind) {
   fmt::format_to(out, "`{}.policy`, default `{}`:\n\n", x.name, (settings{}.*x.policy).name);
   for (const auto& policy : kind.policies)
-    fmt::format_to(out, "- `{}`: {}\n", policy.name, policy.help);
+    if (policy.offline.empty())
+      fmt::format_to(out, "- `{}`: {}\n", policy.name, policy.help);
   for (const auto& policy : kind.policies) {
     if (policy.options.empty())
       continue;

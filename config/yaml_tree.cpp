@@ -91,8 +91,10 @@ private:
       return;
     }
     auto& [parent, key] = levels_.back();
-    if (parent.kind == node_kind::sequence)
+    if (parent.kind == node_kind::sequence) {
+      parent.items.push_back(std::move(node));
       return;
+    }
     if (!key) {
       key = std::move(node);
       return;

@@ -22,12 +22,13 @@ enum class node_kind : std::uint8_t { none, scalar, map, sequence };
 
 struct yaml_entry;
 
-/// A node; what a sequence holds is not kept, since no key of a configuration is a sequence.
+/// A node.
 struct yaml_node {
   node_kind kind = node_kind::none; ///< none: empty, null or ~
   position where;
   std::string text;                ///< of a scalar
   std::vector<yaml_entry> entries; ///< of a map, in the order of the text
+  std::vector<yaml_node> items = {}; ///< of a sequence
 };
 
 struct yaml_entry {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <pikv/messages/client_messages.hpp>
+#include <pikv/messages/key_facts.hpp>
 
 namespace pikv {
 
@@ -35,6 +36,11 @@ typename Inspector::result_type inspect(Inspector& f, truncate_work& x) {
   return f(caf::meta::type_name("truncate_work"), x.layer, x.parts);
 }
 
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, key_facts& x) {
+  return f(caf::meta::type_name("key_facts"), x.known, x.norm, x.likeness, x.reach);
+}
+
 /// Where a window page goes and in which form.
 struct settle_order {
   sequence_id sequence{};
@@ -43,12 +49,13 @@ struct settle_order {
   device_id device{};
   form stored = form::f16;
   std::uint64_t incarnation = 0; ///< in replies: of the owner that has the page now
+  key_facts keys = {};           ///< in replies: as far as settle_work::key_facts_wanted asks
 };
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, settle_order& x) {
   return f(caf::meta::type_name("settle_order"), x.sequence, x.page, x.shard, x.device, x.stored,
-           x.incarnation);
+           x.incarnation, x.keys);
 }
 
 /// Say what the keys of window pages are like, before they settle: the summaries (mean and
@@ -68,12 +75,14 @@ typename Inspector::result_type inspect(Inspector& f, describe_work& x) {
 struct settle_work {
   std::uint32_t layer = 0;
   std::uint8_t summary_parts = 0; ///< gpu::summary_part bits
+  std::uint8_t key_facts_wanted = 0; ///< key_fact bits; summary_parts has what they come from
   std::vector<settle_order> orders;
 };
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, settle_work& x) {
-  return f(caf::meta::type_name("settle_work"), x.layer, x.summary_parts, x.orders);
+  return f(caf::meta::type_name("settle_work"), x.layer, x.summary_parts, x.key_facts_wanted,
+           x.orders);
 }
 
 /// What became of the orders: the device and form may differ (a failed transfer or encoding leaves

@@ -24,6 +24,15 @@ public:
   prometheus::Counter& wanted_;
   detail::batched_histogram reuse_distance_;
   std::map<std::string, prometheus::Counter*, std::less<>> evicted_;
+
+  struct ghost {
+    prometheus::Counter* reads = nullptr;
+    prometheus::Counter* wanted = nullptr;
+    prometheus::Gauge* hit_ratio = nullptr;
+    // Since the last flush: an attend's reads are many, and counters are atomic.
+    std::uint64_t kept = 0, missed = 0;
+  };
+  std::map<std::string, ghost, std::less<>> ghosts_;
 };
 
 scheduler_probe metrics::scheduler() const {
@@ -48,7 +57,33 @@ void scheduler_probe::reuse_distance(std::uint64_t ticks) noexcept {
   impl_->reuse_distance_.observe(double(ticks));
 }
 
-void scheduler_probe::flush() { impl_->reuse_distance_.flush(); }
+void scheduler_probe::ghost_reads(std::string_view policy, std::uint64_t kept,
+                                  std::uint64_t missed) {
+  auto it = impl_->ghosts_.find(policy);
+  if (it == impl_->ghosts_.end()) {
+    std::string name{policy};
+    auto& core = *impl_->core_;
+    it = impl_->ghosts_
+             .emplace(name, impl::ghost{
+                                &core.counter(metric_id::scheduler_ghost_reads, {name}),
+                                &core.counter(metric_id::scheduler_ghost_evicted_then_wanted, {name}),
+                                &core.gauge(metric_id::scheduler_ghost_hit_ratio, {name})})
+             .first;
+  }
+  it->second.kept += kept;
+  it->second.missed += missed;
+}
+
+void scheduler_probe::flush() {
+  impl_->reuse_distance_.flush();
+  for (auto& [name, x] : impl_->ghosts_) {
+    x.reads->Increment(double(x.kept + x.missed));
+    x.wanted->Increment(double(x.missed));
+    x.kept = x.missed = 0;
+    if (const auto reads = x.reads->Value(); reads > 0)
+      x.hit_ratio->Set(1 - x.wanted->Value() / reads);
+  }
+}
 
 class transfer_probe::impl {
 public:

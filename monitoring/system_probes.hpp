@@ -21,6 +21,9 @@ public:
   void eviction_ordered(std::string_view policy, std::uint64_t pages);
   void evicted_then_wanted(std::uint64_t pages) noexcept;
   void reuse_distance(std::uint64_t ticks) noexcept;
+  /// `policy`: a name of the scheduling table that runs as a ghost; what it would have had of one
+  /// attend's reads.
+  void ghost_reads(std::string_view policy, std::uint64_t kept, std::uint64_t missed);
   void flush();
 
 private:

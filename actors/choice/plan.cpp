@@ -117,7 +117,7 @@ void make_plan(const plan_input& in, plan_output& out, gpu::executor& x) {
     }
     out.selections.push_back(std::move(*block));
   }
-  if (in.policies->scheduling->needs_reads())
+  if (in.policies->wants_reads)
     count_uses(in, out.scopes, views, out);
 }
 

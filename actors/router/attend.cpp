@@ -69,7 +69,7 @@ void router_state::attend(const client_request& r, std::shared_ptr<request> q) {
   count_attend(*f, 1);
   for (auto& [device, parts] : owners)
     f->owners.push_back({device, owner(device), std::move(parts), {}, {}, {}, {}, {}});
-  f->mass = f->policies->scheduling->needs_mass();
+  f->mass = f->policies->wants_mass;
   sample_audit(*f);
   watch(*f->client, f, &router_state::give_up_attend);
   const bool all = f->client->exact

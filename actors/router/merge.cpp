@@ -84,8 +84,8 @@ void router_state::merge(const flow_ptr& f) {
 }
 
 void router_state::report_use(attend_flow& f) {
-  const auto& scheduling = *f.policies->scheduling;
-  if (!scheduling.needs_mass() && !(scheduling.needs_reads() && (f.surveyed || f.chooses)))
+  const auto& p = *f.policies;
+  if (!p.wants_mass && !(p.wants_reads && (f.surveyed || f.chooses)))
     return;
   auto& uses = f.mass ? f.uses : f.chooses ? f.owners.front().done.uses : f.out->uses;
   for (std::size_t i = 0; i < uses.size(); ++i)

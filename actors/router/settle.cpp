@@ -97,6 +97,7 @@ void router_state::order(const settle_flow& f, device_id home) {
   settle_work w;
   w.layer = f.layer;
   w.summary_parts = p.summary_parts;
+  w.key_facts_wanted = p.key_facts_wanted;
   const auto bytes = gpu::summary_layout_of(context_->dims, gpu::summary_mean_var).bytes;
   const auto& pages = f.pages.at(home);
   for (std::size_t i = 0; i < pages.size(); ++i) {
@@ -111,9 +112,10 @@ void router_state::order(const settle_flow& f, device_id home) {
     if (auto& s = *sequences_.find(o.sequence); f.layer > 0)
       forget_before(s.layers[f.layer - 1].gate, geometry_.first_position(o.page + 1));
   // What only changes tables on one device needs no waiting: the owner's order is enough.
-  const bool waits = p.budget->limits() || std::ranges::any_of(w.orders, [&](const auto& o) {
-                       return o.device != home || o.stored != context_->raw;
-                     });
+  const bool waits = p.budget->limits() || p.key_facts_wanted != 0
+                     || std::ranges::any_of(w.orders, [&](const auto& o) {
+                          return o.device != home || o.stored != context_->raw;
+                        });
   if (waits)
     for (const auto& o : w.orders)
       fence(o.sequence, f.layer, 1);

@@ -15,16 +15,21 @@ void page_ledger::settled(const settled_event& e, std::uint32_t sinks) {
     x.page = o.page;
     x.record.first_position = sinks + o.page * page_tokens_;
     x.record.tokens = page_tokens_;
-    x.record.settled_at = tick_;
-    x.record.last_read_at = tick_;
+    x.record.tag = static_cast<std::uint16_t>(std::min<std::uint32_t>(e.layer, 0xFFFF));
+    x.record.keys = o.keys;
+    uses_.settled(x.record, tick_);
     x.rows_at_settle = layer.rows;
     x.device = o.device;
     x.stored = o.stored;
     auto at = std::ranges::lower_bound(layer.pages, o.page, {}, &paged_entry::page);
-    if (at != layer.pages.end() && at->page == o.page)
+    if (at != layer.pages.end() && at->page == o.page) {
       *at = x;
-    else
-      layer.pages.insert(at, x); // at the end, but for pages that settle out of order
+      continue;
+    }
+    layer.pages.insert(at, x); // at the end, but for pages that settle out of order
+    layer.settled_end = std::max(layer.settled_end, o.page + 1);
+    ++settling_;
+    ++pages_;
   }
 }
 
@@ -33,7 +38,23 @@ void page_ledger::fork(sequence_id parent, sequence_id child) {
     auto copy = it->second;
     copy.pinned = false;
     sequences_.insert_or_assign(child, std::move(copy));
+    count_pages();
   }
+}
+
+void page_ledger::close(sequence_id x) {
+  if (auto it = sequences_.find(x); it != sequences_.end()) {
+    for (const auto& [index, layer] : it->second.layers)
+      pages_ -= layer.pages.size();
+    sequences_.erase(it);
+  }
+}
+
+void page_ledger::count_pages() noexcept {
+  pages_ = 0;
+  for (const auto& [id, s] : sequences_)
+    for (const auto& [index, layer] : s.layers)
+      pages_ += layer.pages.size();
 }
 
 void page_ledger::pin(sequence_id x, bool pinned) { sequences_[x].pinned = pinned; }
@@ -42,6 +63,7 @@ void page_ledger::forget_device(device_id device) {
   for (auto& [id, s] : sequences_)
     for (auto& [index, layer] : s.layers)
       std::erase_if(layer.pages, [device](const auto& x) { return x.device == device; });
+  count_pages();
 }
 
 std::uint64_t page_ledger::kept_tokens(sequence_id sequence, std::uint32_t layer) const {
@@ -55,7 +77,7 @@ std::uint64_t page_ledger::kept_tokens(sequence_id sequence, std::uint32_t layer
 void page_ledger::collect(sequence_id id, std::uint32_t layer, const layer_ledger& l,
                           const policies::scheduling_policy& policy,
                           std::vector<candidate>& out) const {
-  const policies::schedule_context context{tick_, l.last_position};
+  const policies::schedule_context context{tick_, l.last_position, l.last_prompt_at};
   for (const auto& x : l.pages) {
     auto record = x.record;
     record.queries = l.rows - x.rows_at_settle;
@@ -73,6 +95,7 @@ std::vector<victim> page_ledger::take(std::vector<candidate> list, std::size_t c
     return std::tuple{c.fresh, c.utility, c.first_position, c.page.sequence.value, c.page.layer};
   };
   std::ranges::partial_sort(list, list.begin() + static_cast<std::ptrdiff_t>(count), {}, key);
+  pages_ -= count;
   std::vector<victim> victims;
   std::map<std::pair<sequence_id, std::uint32_t>, std::vector<std::uint32_t>> by_layer;
   for (std::size_t i = 0; i < count; ++i) {
@@ -82,10 +105,9 @@ std::vector<victim> page_ledger::take(std::vector<candidate> list, std::size_t c
   }
   for (auto& [where, gone] : by_layer) {
     std::ranges::sort(gone);
-    std::erase_if(sequences_[where.first].layers[where.second].pages,
-                  [&gone = gone](const paged_entry& x) {
-                    return std::ranges::binary_search(gone, x.page);
-                  });
+    std::erase_if(
+        sequences_[where.first].layers[where.second].pages,
+        [&gone = gone](const paged_entry& x) { return std::ranges::binary_search(gone, x.page); });
   }
   return victims;
 }

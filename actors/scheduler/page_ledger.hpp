@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <map>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <pikv/messages/protocol.hpp>
+#include <pikv/policies/scheduling/page_uses.hpp>
 #include <pikv/policies/scheduling/scheduling_policy.hpp>
 
 namespace pikv {
@@ -23,6 +25,12 @@ struct victim {
   form stored = form::f16;
 };
 
+/// Of the pages that one attend read.
+struct use_count {
+  std::uint64_t kept = 0;
+  std::uint64_t missed = 0; ///< settled once, and gone
+};
+
 class page_ledger {
 public:
   explicit page_ledger(std::uint32_t page_tokens = 16) : page_tokens_(page_tokens) {}
@@ -30,15 +38,16 @@ public:
   void settled(const settled_event& e, std::uint32_t sinks);
   /// `reused(ticks)` is called for each page that was read, with the ticks since its last read.
   template <class Reused>
-  void attended(const attended_event& e, Reused&& reused);
+  use_count attended(const attended_event& e, Reused&& reused);
 
   void fork(sequence_id parent, sequence_id child);
-  void close(sequence_id x) { sequences_.erase(x); }
+  void close(sequence_id x);
   void pin(sequence_id x, bool pinned);
   void forget_device(device_id x);
   template <class Predicate>
   void close_if(Predicate&& p) {
     std::erase_if(sequences_, [&](const auto& x) { return p(x.first); });
+    count_pages();
   }
 
   /// Tokens in settled pages of a (sequence, layer) that are still kept.
@@ -77,7 +86,9 @@ private:
       return it != pages.end() && it->page == page ? &*it : nullptr;
     }
     std::uint64_t rows = 0; ///< query rows of all attends
+    std::uint64_t last_prompt_at = 0;
     std::uint32_t last_position = 0;
+    std::uint32_t settled_end = 0; ///< behind the last page that ever settled
   };
   struct sequence_ledger {
     bool pinned = false;
@@ -93,21 +104,30 @@ private:
   void collect(sequence_id id, std::uint32_t layer, const layer_ledger& l,
                const policies::scheduling_policy& policy, std::vector<candidate>& out) const;
   std::vector<victim> take(std::vector<candidate> list, std::size_t count);
+  void count_pages() noexcept;
 
   std::uint32_t page_tokens_;
   std::uint64_t tick_ = 0;
+  std::uint64_t pages_ = 0;    ///< of all sequences
+  std::uint64_t settling_ = 0; ///< pages that settled since the last tick
+  policies::page_uses uses_;
   std::unordered_map<sequence_id, sequence_ledger> sequences_;
 };
 
 template <class Reused>
-void page_ledger::attended(const attended_event& e, Reused&& reused) {
+use_count page_ledger::attended(const attended_event& e, Reused&& reused) {
   ++tick_;
+  uses_.tick(std::exchange(settling_, 0), pages_);
+  use_count count;
   auto it = sequences_.find(e.sequence);
   if (it == sequences_.end())
-    return;
+    return count;
   auto& layer = it->second.layers[e.layer];
   layer.rows += e.rows;
-  // The entries of thousands of pages are not in the cache: those of the next uses are fetched ahead.
+  if (e.rows > 1)
+    layer.last_prompt_at = tick_;
+  // The entries of thousands of pages are not in the cache: those of the next uses are fetched
+  // ahead.
   constexpr std::size_t ahead = 8;
   for (std::size_t i = 0; i < e.pages.size(); ++i) {
     if (i + ahead < e.pages.size())
@@ -115,14 +135,22 @@ void page_ledger::attended(const attended_event& e, Reused&& reused) {
         __builtin_prefetch(&layer.pages[next], 1);
     const auto& use = e.pages[i];
     auto* page = layer.find(use.page);
-    if (page == nullptr || use.reads == 0)
+    if (page == nullptr) {
+      count.missed += use.reads > 0 && use.page < layer.settled_end ? 1 : 0;
       continue;
+    }
     auto& r = page->record;
+    r.last_mass = static_cast<double>(use.mass) / std::max(e.rows, 1U);
+    if (e.rows > 1)
+      r.prompt_mass = r.last_mass;
+    if (use.reads == 0)
+      continue;
+    ++count.kept;
     reused(tick_ - r.last_read_at);
-    r.last_read_at = tick_;
-    ++r.reads;
+    uses_.read(r, tick_, r.tag);
     r.mass += static_cast<double>(use.mass);
   }
+  return count;
 }
 
 } // namespace pikv

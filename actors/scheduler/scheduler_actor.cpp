@@ -10,6 +10,7 @@
 #include <caf/typed_response_promise.hpp>
 
 #include <pikv/actors/jobs.hpp>
+#include <pikv/actors/scheduler/ghosts.hpp>
 #include <pikv/actors/scheduler/page_ledger.hpp>
 #include <pikv/actors/shard_owner/geometry.hpp>
 #include <pikv/messages/caf_error.hpp>
@@ -25,6 +26,8 @@ struct scheduler_state {
   context_ptr context;
   page_geometry geometry;
   page_ledger ledger;
+  ghost_set ghosts;
+  std::uint64_t ghosts_version = 0; ///< of the configuration that they follow
   std::optional<monitoring::scheduler_probe> probe;
   std::optional<monitoring::actor_probe> actor_probe;
 };
@@ -65,28 +68,24 @@ void evict(self_pointer self, const std::vector<victim>& victims, evict_reason r
               [answered](const caf::error&) { answered(0); });
 }
 
-/// How many pages of the (sequence, layer) exceed its budget.
-std::size_t pages_over_budget(const scheduler_state& s, const settled_event& e,
-                              const policies::budget_policy& budget) {
-  const auto limit = budget.entries(e.layer, e.entries);
-  // Counted as large as the window gets before the next page settles, so that the budget also holds
-  // between settles.
-  const auto window =
-      std::uint64_t{s.geometry.window} + s.geometry.sinks + s.geometry.page_tokens - 1;
-  const auto kept = s.ledger.kept_tokens(e.sequence, e.layer);
-  if (kept + window <= limit)
-    return 0;
-  const auto over = std::min(kept, kept + window - limit);
-  return (over + s.geometry.page_tokens - 1) / s.geometry.page_tokens;
+/// The ghosts of the configuration in force.
+void follow_ghosts(scheduler_state& s) {
+  auto p = s.context->policies.current();
+  if (!p || p->version == s.ghosts_version)
+    return;
+  s.ghosts_version = p->version;
+  s.ghosts.follow(std::move(p), s.ledger);
 }
 
 caf::result<ack_atom> settled(self_pointer self, const settled_event& e) {
   auto& s = self->state;
+  follow_ghosts(s); // before the ledger changes, for ghosts that begin with it
+  s.ghosts.settled(e, s.geometry);
   s.ledger.settled(e, s.geometry.sinks);
   auto policies = s.context->policies.find(e.config_version);
   if (!policies || e.entries == 0 || !policies->budget->limits())
     return ack_atom_v;
-  auto over = pages_over_budget(s, e, *policies->budget);
+  auto over = pages_over_budget(s.ledger, s.geometry, e, *policies->budget);
   if (over == 0)
     return ack_atom_v;
   auto p = self->make_response_promise<ack_atom>();
@@ -109,21 +108,40 @@ caf::result<reclaim_done> reclaim(self_pointer self, const reclaim_work& w) {
   auto page = gpu::layout_of(s.context->dims, form::int4).page_bytes;
   if (policies->compression->keeps_raw())
     page = gpu::layout_of(s.context->dims, s.context->raw).page_bytes;
-  evict(self, s.ledger.take_lowest(w.device, (bytes + page - 1) / page, *policies->scheduling),
-        evict_reason::pressure, [owed = owed_answer<reclaim_done>{p}](std::uint64_t pages) mutable {
+  const auto victims =
+      s.ledger.take_lowest(w.device, (bytes + page - 1) / page, *policies->scheduling);
+  s.ghosts.reclaimed(w.device, victims.size());
+  evict(self, victims, evict_reason::pressure,
+        [owed = owed_answer<reclaim_done>{p}](std::uint64_t pages) mutable {
           owed.deliver(reclaim_done{pages});
         });
   return p;
 }
 
-void sequence_changed(scheduler_state& s, const sequence_work& w) {
+void attended(scheduler_state& s, const attended_event& e) {
+  const auto count =
+      s.ledger.attended(e, [&s](std::uint64_t ticks) { s.probe->reuse_distance(ticks); });
+  s.probe->evicted_then_wanted(count.missed);
+  s.ghosts.attended(e, [&s](std::string_view name, const use_count& x) {
+    s.probe->ghost_reads(name, x.kept, x.missed);
+  });
+}
+
+void sequence_changed(page_ledger& ledger, const sequence_work& w) {
   switch (w.verb) {
   case sequence_verb::open: break;
-  case sequence_verb::fork: s.ledger.fork(w.sequence, w.child); break;
-  case sequence_verb::close: s.ledger.close(w.sequence); break;
-  case sequence_verb::pin: s.ledger.pin(w.sequence, true); break;
-  case sequence_verb::unpin: s.ledger.pin(w.sequence, false); break;
+  case sequence_verb::fork: ledger.fork(w.sequence, w.child); break;
+  case sequence_verb::close: ledger.close(w.sequence); break;
+  case sequence_verb::pin: ledger.pin(w.sequence, true); break;
+  case sequence_verb::unpin: ledger.pin(w.sequence, false); break;
   }
+}
+
+/// Changes the live ledger and those of the ghosts alike.
+template <class Change>
+void everywhere(scheduler_state& s, Change&& change) {
+  change(s.ledger);
+  s.ghosts.each(change);
 }
 
 scheduler_actor::behavior_type behaviour(self_pointer self, context_ptr context) {
@@ -136,18 +154,22 @@ scheduler_actor::behavior_type behaviour(self_pointer self, context_ptr context)
   s.context = std::move(context);
   return {
       [=](const settled_event& e) { return settled(self, e); },
-      [=](const attended_event& e) {
-        self->state.ledger.attended(
-            e, [self](std::uint64_t ticks) { self->state.probe->reuse_distance(ticks); });
-      },
+      [=](const attended_event& e) { attended(self->state, e); },
       [=](const reclaim_work& w) { return reclaim(self, w); },
-      [=](const sequence_work& w) { sequence_changed(self->state, w); },
-      [=](forget_atom, device_id device) { self->state.ledger.forget_device(device); },
+      [=](const sequence_work& w) {
+        everywhere(self->state, [&](page_ledger& x) { sequence_changed(x, w); });
+      },
+      [=](forget_atom, device_id device) {
+        everywhere(self->state, [&](page_ledger& x) { x.forget_device(device); });
+      },
       [=](drop_lane_atom, lane_id lane) {
         auto& state = self->state;
-        state.ledger.close_if([&](sequence_id x) { return state.context->lane_of(x) == lane; });
+        everywhere(state, [&](page_ledger& l) {
+          l.close_if([&](sequence_id x) { return state.context->lane_of(x) == lane; });
+        });
       },
       [=](tick_atom) {
+        follow_ghosts(self->state);
         self->state.actor_probe->mailbox_depth(self->mailbox().size());
         self->state.probe->flush();
       },

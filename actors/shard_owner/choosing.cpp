@@ -82,7 +82,7 @@ result<void> choosing::prepare(const std::vector<table_lease>& settled,
   if (!totals)
     return totals.error();
   totals_ = std::move(*totals);
-  if (!in_.policies->scheduling->needs_reads() || capacity_ == 0)
+  if (!in_.policies->wants_reads || capacity_ == 0)
     return {};
   auto block = scratch_.allocate(lists * capacity_ * sizeof(std::uint32_t));
   if (!block)
@@ -207,7 +207,7 @@ void choosing::account_device(const std::vector<table_lease>& settled, attend_do
         reply.not_selected += std::uint64_t{of_row[s].routed_tokens - of_row[s].tokens} * per_scope;
       }
     }
-  if (in_.policies->scheduling->needs_reads())
+  if (in_.policies->wants_reads)
     for (std::size_t i = 0; i < in_.parts.size(); ++i)
       reply.uses.push_back(count_uses(in_.parts[i], *settled[i].get()));
 }

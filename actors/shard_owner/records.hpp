@@ -19,6 +19,7 @@ struct owned_layer {
   bool open_shared = false;   ///< a fork shares the page that the next token goes to
   leased_table window;        ///< sink page first, then ascending; home device only
   leased_table settled;       ///< ascending; evicted pages stay as views without data
+  std::vector<float> key_direction; ///< as facts_of (page_keys.hpp); home device only
 };
 
 struct owned_sequence {

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <pikv/actors/shard_owner/page_keys.hpp>
 #include <pikv/actors/shard_owner/state.hpp>
 #include <pikv/messages/caf_error.hpp>
 
@@ -37,6 +38,9 @@ struct shard_owner_state::settling {
   std::size_t waiting = 0; ///< replies that this step still waits for
   std::vector<settle_order> settled;
   promise<settle_done> reply;
+  std::uint8_t summary_parts = 0;
+  std::uint8_t facts_wanted = 0;
+  gpu::block summaries; ///< with facts_wanted: copies for the host, in the order of `pages`
 };
 
 void shard_owner_state::take_orders(const settle_work& w, settling& s) {
@@ -63,10 +67,12 @@ void shard_owner_state::settle(const settle_work& w, promise<settle_done> p) {
   s->layer = w.layer;
   s->reply = std::move(p);
   take_orders(w, *s);
+  s->summary_parts = w.summary_parts;
+  s->facts_wanted = w.key_facts_wanted;
   auto stays = [this](const moving_page& x) {
     return x.order.device == device_ && x.order.stored == context_->raw;
   };
-  if (!std::ranges::all_of(s->pages, stays)) {
+  if (s->facts_wanted != 0 || !std::ranges::all_of(s->pages, stays)) {
     summarise(w, s);
     return;
   }
@@ -101,12 +107,22 @@ void shard_owner_state::summarise(const settle_work& w, const std::shared_ptr<se
     blocks->push_back(x.data);
     blocks->push_back(x.summary);
   }
-  auto task = [this_dims = dims(), parts = w.summary_parts, views, out, blocks,
+  if (s->facts_wanted != 0 && !out->empty())
+    if (auto copies = scratch(out->size() * bytes))
+      s->summaries = std::move(*copies); // else the facts stay unknown
+  auto task = [this_dims = dims(), parts = w.summary_parts, bytes, views, out, blocks,
+               copies = s->summaries,
                &kernels = device().device->kernels()](gpu::executor& x, error&) {
-    if (!views->empty())
-      kernels.summarise({this_dims, parts, *views, *out}, x);
+    if (views->empty())
+      return;
+    kernels.summarise({this_dims, parts, *views, *out}, x);
+    std::vector<gpu::copy_item> items;
+    for (std::size_t i = 0; copies && i < out->size(); ++i)
+      items.push_back({(*out)[i], copies.data() + i * bytes, bytes});
+    if (!items.empty())
+      kernels.copy(items, x);
   };
-  const bool waits = !std::ranges::all_of(s->pages, [this](const moving_page& x) {
+  const bool waits = s->facts_wanted != 0 || !std::ranges::all_of(s->pages, [this](const moving_page& x) {
     return x.order.device == device_ && x.order.stored == context_->raw;
   });
   if (!waits) {
@@ -117,8 +133,26 @@ void shard_owner_state::summarise(const settle_work& w, const std::shared_ptr<se
   }
   // The task also marks the point where the appended bytes are there to be encoded or copied.
   jobs_.launch(
-      self_, *device().compute, "summarise", task, [this, s] { encode(s); },
+      self_, *device().compute, "summarise", task,
+      [this, s] {
+        take_facts(*s);
+        encode(s);
+      },
       [s](const error& e) { s->reply.deliver(to_caf(e)); });
+}
+
+/// From the copies of the summaries: those of the first pages, where memory ended before the last.
+void shard_owner_state::take_facts(settling& s) {
+  const auto layout = gpu::summary_layout_of(dims(), s.summary_parts);
+  std::size_t copied = 0;
+  for (auto& x : s.pages) {
+    auto* sequence = find(x.order.sequence);
+    if (!s.summaries || !x.summary || sequence == nullptr)
+      break;
+    x.order.keys = facts_of(s.summaries.data() + copied++ * layout.bytes, layout, dims(),
+                            s.facts_wanted, sequence->layers[s.layer].key_direction);
+  }
+  s.summaries = {};
 }
 
 void shard_owner_state::encode(std::shared_ptr<settling> s) {

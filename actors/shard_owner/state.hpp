@@ -118,6 +118,7 @@ private:
   // settle.cpp
   void take_orders(const settle_work& w, settling& s);
   void summarise(const settle_work& w, const std::shared_ptr<settling>& s);
+  void take_facts(settling& s);
   void encode(std::shared_ptr<settling> s);
   void move(std::shared_ptr<settling> s);
   void finish_settle(const std::shared_ptr<settling>& s);

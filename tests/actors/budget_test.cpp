@@ -198,8 +198,9 @@ TEST(budget, pinned_sequences_keep_everything_while_others_give_way) {
 TEST(budget, an_entry_budget_holds_after_every_append) {
   std::mt19937_64 rng(4);
   int cases = 0;
-  for (const auto* scheduling : {"lru", "h2o", "streaming"})
-    for (int i = 0; i < 14 && !HasFailure(); ++i) {
+  for (const auto* scheduling : {"lru", "lru_plus", "lfu", "h2o", "streaming", "tova", "snap",
+                                 "key_norm", "key_diff", "quest", "flexgen"})
+    for (int i = 0; i < 4 && !HasFailure(); ++i) {
       auto s = random_settings(rng, dtype::f32);
       s.cache.page_tokens = one_of(rng, {8U, 16U});
       s.cache.window = s.cache.page_tokens + static_cast<std::uint32_t>(rng() % 20);

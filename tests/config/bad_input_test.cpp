@@ -35,6 +35,17 @@ constexpr auto key = errc::config_key;
 constexpr auto value = errc::config_value;
 
 const bad_input rows[] = {
+    // policies that cannot run live, and ghosts
+    {"offline_policy", "scheduling:\n  policy: belady\n", value, "2:11", "scheduling.policy",
+     "offline only; use `pikv replay`"},
+    {"ghost_unknown", "ghosts: {policies: [lru, quets]}\n", value, "1:20", "ghosts.policies",
+     "did you mean \"quest\""},
+    {"ghost_offline", "ghosts: {policies: belady}\n", value, "1:20", "ghosts.policies",
+     "offline only"},
+    {"ghost_twice", "ghosts: {policies: \"lru, h2o, lru\"}\n", value, "1:20", "ghosts.policies",
+     "twice"},
+    {"ghost_map", "ghosts: {policies: [lru, {a: b}]}\n", value, "1:26", "ghosts.policies",
+     "where a name is expected"},
     // YAML itself
     {"open_map", "cache: {shards: 3\nlimits: {}\n", syntax, "2:7", "", "map"},
     {"tab_indent", "cache:\n\tshards: 3\n", syntax, "2:1", "", "use spaces"},

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <random>
 
 #include <pikv/config/schema.hpp>
@@ -37,16 +38,25 @@ inline option_value random_value(const option_spec& spec, generator& random) {
   return static_cast<std::int64_t>(x);
 }
 
+/// For ghosts.policies, the one list of names.
+inline option_value random_names(generator& random) {
+  static const std::string lists[] = {"", "lru", "h2o, lru_plus", "quest, lfu, streaming"};
+  return lists[random() % std::size(lists)];
+}
+
 inline settings random_settings(generator& random) {
   settings x;
   for (const auto& part : sections()) {
     for (const auto& key : part.keys)
       if (random() % 2 == 0)
-        key.set(x, random_value(key.spec, random));
+        key.set(x, key.list ? random_names(random) : random_value(key.spec, random));
     if (part.policy == nullptr)
       continue;
     const auto& kind = *find_kind(all_policies(), part.name);
-    const auto& policy = kind.policies[random() % kind.policies.size()];
+    std::vector<policy_info> live;
+    std::ranges::copy_if(kind.policies, std::back_inserter(live),
+                         [](const policy_info& p) { return p.offline.empty(); });
+    const auto& policy = live[random() % live.size()];
     auto& choice = x.*part.policy = {policy.name, {}};
     for (const auto& spec : policy.options) {
       const auto value = random_value(spec, random);
