@@ -67,6 +67,29 @@ TEST(eval_rows, a_new_policy_is_measured_without_a_line_here) {
     EXPECT_NE(std::ranges::find(rows, name, &eval_row::name), rows.end()) << name;
 }
 
+TEST(eval_rows, policies_of_one_name_and_several_kinds_are_told_apart) {
+  auto catalog = policies::catalog();
+  for (auto& kind : catalog)
+    kind.policies.push_back({"brand_new", "as good as it gets", {}});
+  const auto rows = eval_rows(catalog, shares);
+  std::set<std::string> seen;
+  for (const auto& row : rows)
+    EXPECT_TRUE(seen.insert(row.name).second) << row.name;
+  EXPECT_TRUE(seen.contains("brand_new")); // the compression
+  EXPECT_TRUE(seen.contains("selection/brand_new"));
+  EXPECT_TRUE(seen.contains("routing/brand_new"));
+}
+
+TEST(eval_rows, selections_with_a_coverage_target_are_tried_at_targets) {
+  policy_catalog catalog{
+      {"selection", "", {{"mass", "", {{.name = "share"}, {.name = "coverage"}}}}}};
+  const auto rows = eval_rows(catalog, shares);
+  const auto found = std::ranges::find(rows, "mass_cover_0.98", &eval_row::name);
+  ASSERT_NE(found, rows.end());
+  EXPECT_EQ(settings_of(*found, base_of_tiny_moe()).selection.options.real("coverage"), 0.98);
+  EXPECT_NE(std::ranges::find(rows, "mass_1_8", &eval_row::name), rows.end());
+}
+
 TEST(eval_rows, evicting_rows_keep_the_asked_shares) {
   const std::array two{0.4, 0.2};
   const auto rows = eval_rows(policies::catalog(), two);

@@ -142,6 +142,7 @@ int measure(const eval_command& o, std::span<const eval_row> rows) {
   served_runtime server{0};
   progress_line line{stderr, isatty(STDERR_FILENO) != 0};
   std::vector<eval_outcome> outcomes;
+  std::vector<error> failed;
   std::vector<recall_row> recall;
   if (o.routing) {
     auto measured = recall_of(o, base, *input, interrupt, line);
@@ -155,9 +156,11 @@ int measure(const eval_command& o, std::span<const eval_row> rows) {
         line.update(x);
         return !interrupt.asked();
       },
-      outcomes);
+      outcomes, failed);
   line.clear();
-  const int code = outcomes.empty() ? 0 : print_outcomes(o, outcomes, recall);
+  int code = outcomes.empty() ? 0 : print_outcomes(o, outcomes, recall);
+  for (const auto& x : failed)
+    code = fail(x);
   if (!ran && interrupt.asked()) {
     fmt::print(stderr, "interrupted after {} of {} rows\n", outcomes.size(), rows.size());
     return exit_interrupted;

@@ -215,20 +215,26 @@ result<eval_prompts> prompts_for(const demo_input& input, const eval_options& op
 result<void> measure_rows(std::span<const eval_row> rows, const demo_base& base,
                           const demo_input& input, const eval_prompts& prompts,
                           const eval_options& options, served_runtime& server,
-                          const run_callback& callback, std::vector<eval_outcome>& outcomes) {
+                          const run_callback& callback, std::vector<eval_outcome>& outcomes,
+                          std::vector<error>& failed) {
   moe_engine::thread_team team{base.threads};
-  for (std::size_t i = 0; i < rows.size(); ++i) {
+  const auto measure = [&](std::size_t i) -> result<eval_outcome> {
     auto store = make_store(rows[i], base, server, team);
     if (!store)
-      return error{store.error().code, fmt::format("row {}: {}", rows[i].name, store.error().what)};
+      return store.error();
     const run_state state{.row = rows[i].name, .index = i, .rows = rows.size()};
-    auto measured =
-        row_run{rows[i], base, input, prompts, options, **store, team, state, callback}.run(
-            dense_of(outcomes));
-    if (!measured)
-      return error{measured.error().code,
-                   fmt::format("row {}: {}", rows[i].name, measured.error().what)};
-    outcomes.push_back(std::move(*measured));
+    return row_run{rows[i], base, input, prompts, options, **store, team, state, callback}.run(
+        dense_of(outcomes));
+  };
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    auto measured = measure(i);
+    if (measured)
+      outcomes.push_back(std::move(*measured));
+    else if (measured.code() == errc::cancelled)
+      return measured.error();
+    else
+      failed.emplace_back(measured.code(),
+                          fmt::format("row {}: {}", rows[i].name, measured.error().what));
   }
   return {};
 }

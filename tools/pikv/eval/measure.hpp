@@ -42,13 +42,14 @@ struct eval_prompts {
 /// Errors: invalid_argument, as the generators; contexts longer than the model's.
 result<eval_prompts> prompts_for(const demo_input& input, const eval_options& options);
 
-/// Appends one outcome per row to `outcomes`, also when a later row fails. A task that the row
-/// "dense" was measured at and cannot do is left out of the rows after it. Blocks; throws nothing.
-/// Errors: those of the runtime, the store and the evaluation; errc::cancelled when the callback
-/// said so.
+/// Appends one outcome per row to `outcomes`. A row that fails (a configuration that its runtime
+/// refuses, an error of its store) goes to `failed` with the reason and the others go on. A task
+/// that the row "dense" was measured at and cannot do is left out of the rows after it. Blocks;
+/// throws nothing. Errors: errc::cancelled when the callback said so.
 result<void> measure_rows(std::span<const eval_row> rows, const demo_base& base,
                           const demo_input& input, const eval_prompts& prompts,
                           const eval_options& options, served_runtime& server,
-                          const run_callback& callback, std::vector<eval_outcome>& outcomes);
+                          const run_callback& callback, std::vector<eval_outcome>& outcomes,
+                          std::vector<error>& failed);
 
 } // namespace pikv::tools

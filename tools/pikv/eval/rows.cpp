@@ -10,8 +10,6 @@
 
 #include <fmt/format.h>
 
-#include <pikv/messages/nearest_name.hpp>
-
 #include "eval/row_edits.hpp"
 
 namespace pikv::tools {
@@ -21,6 +19,7 @@ namespace {
 // What is tried, beside the shares that are kept.
 constexpr std::array read_shares{0.25, 0.125, 0.0625, 0.03125};
 constexpr std::array<std::int64_t, 3> route_widths{2, 4, 8};
+constexpr std::array coverages{0.98, 0.99}; ///< of selections that take a target
 constexpr auto evicting_with = "h2o"; ///< rows about forms and budgets drop pages by this policy
 
 const policy_kind_info& kind_of(const policy_catalog& catalog, std::string_view kind) {
@@ -81,6 +80,16 @@ void add_selection(std::vector<eval_row>& to, const policy_catalog& catalog) {
       to.push_back({p.name, "selection", p.help, false, {}, selected(p.name, nullptr, 0)});
       continue;
     }
+    if (has_option(p, "coverage"))
+      for (const double coverage : coverages)
+        to.push_back({fmt::format("{}_cover_{}", p.name, coverage),
+                      "selection",
+                      fmt::format("old pages up to {} of the estimated mass: {}", coverage, p.help),
+                      false,
+                      {},
+                      both(selected(p.name, nullptr, 0), [coverage](config::settings& x) {
+                        x.selection.options.set("coverage", coverage);
+                      })});
     for (const double share : read_shares)
       to.push_back({fmt::format("{}{}_{}", p.name, scopes ? "_per_head" : "", share_name(share)),
                     "selection",
@@ -169,6 +178,16 @@ void add_studies(std::vector<eval_row>& to) {
          {}});
 }
 
+/// Policies of two kinds may have one name: all but the first get their group before it.
+void tell_apart(std::vector<eval_row>& rows) {
+  std::set<std::string> seen;
+  for (auto& row : rows)
+    if (!seen.insert(row.name).second) {
+      row.name = fmt::format("{}/{}", row.group, row.name);
+      seen.insert(row.name);
+    }
+}
+
 } // namespace
 
 std::string share_name(double share) {
@@ -201,37 +220,8 @@ std::vector<eval_row> eval_rows(const policy_catalog& catalog,
                    {},
                    both(packed("int4"), selected("mass", "per_kv_head", share))});
   add_studies(out);
+  tell_apart(out);
   return out;
-}
-
-result<std::vector<eval_row>> pick_rows(std::vector<eval_row> rows,
-                                        std::span<const std::string> names) {
-  std::vector<std::string> known;
-  for (const auto& row : rows) {
-    known.push_back(row.name);
-    if (std::ranges::find(known, row.group) == known.end())
-      known.push_back(row.group);
-  }
-  for (const auto& name : names)
-    if (std::ranges::find(known, name) == known.end())
-      return {
-          errc::invalid_argument,
-          fmt::format("there is no row or group \"{}\"; did you mean \"{}\"? (pikv eval --list)",
-                      name, nearest_name(name, known))};
-  const std::set<std::string, std::less<>> wanted{names.begin(), names.end()};
-  std::erase_if(rows, [&](const eval_row& row) {
-    return wanted.empty() ? row.group == "study"
-                          : !wanted.contains(row.name) && !wanted.contains(row.group);
-  });
-  return rows;
-}
-
-config::settings settings_of(const eval_row& row, const demo_base& base) {
-  const demo_row edited{row.name, row.help, false, [&](config::settings& x, const demo_base&) {
-                          if (row.edit)
-                            row.edit(x);
-                        }};
-  return settings_of(edited, base);
 }
 
 } // namespace pikv::tools

@@ -4,7 +4,8 @@
 /// added there is measured here without a further line. rows.cpp says what is tried of each kind.
 ///
 /// Names: POLICY, then what it was given: "int8", "int8+keep_1_2", "h2o_1_4", "quest_per_head_1_8",
-/// "gate_top_k_4". Groups are the kinds, and "baseline", "combined" and "study".
+/// "gate_top_k_4"; the group before it ("routing/adaptive") where another row has that name
+/// already. Groups are the kinds, and "baseline", "combined" and "study".
 #pragma once
 
 #include <functional>
