@@ -31,7 +31,7 @@ public:
   /// In [0, 1]. A class that is not known yet counts as the mean of all, with the weight of 200
   /// uses.
   double share(std::uint16_t tag, std::uint64_t reads) noexcept {
-    constexpr double prior = 200;
+    constexpr double prior = 25;
     const auto mean = (all_.again + 0.3) / (all_.used + 1);
     const auto& x = at(tag, reads);
     return std::min((x.again + prior * mean) / (x.used + prior), 1.0);

@@ -104,7 +104,7 @@ TEST(page_uses, shares_are_those_of_a_plain_count) {
     }
     const auto mean = (again + 0.3) / (used + 1);
     const auto [n, k] = plain[key];
-    EXPECT_NEAR(classes.share(tag, reads), std::min(1.0, (k + 200 * mean) / (n + 200)), 1e-12);
+    EXPECT_NEAR(classes.share(tag, reads), std::min(1.0, (k + 25 * mean) / (n + 25)), 1e-12);
   }
 }
 
