@@ -122,6 +122,13 @@ TEST(eval_table, says_which_tasks_the_model_cannot_do) {
   EXPECT_THAT(text, HasSubstr("+1.00%"));
 }
 
+TEST(eval_table, costs_without_a_text_were_not_measured) {
+  auto rows = sample();
+  rows.resize(1);
+  rows[0].row.bits_per_byte.reset();
+  EXPECT_THAT(eval_table(rows), testing::ContainsRegex("dense +- +- +- +- +- +- +50.0%"));
+}
+
 TEST(eval_table, marks_accounts_that_do_not_add_up) {
   auto rows = sample();
   EXPECT_THAT(eval_table(rows), Not(HasSubstr("NO")));

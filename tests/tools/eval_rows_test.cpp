@@ -81,8 +81,10 @@ TEST(eval_rows, policies_of_one_name_and_several_kinds_are_told_apart) {
 }
 
 TEST(eval_rows, selections_with_a_coverage_target_are_tried_at_targets) {
-  policy_catalog catalog{
-      {"selection", "", {{"mass", "", {{.name = "share"}, {.name = "coverage"}}}}}};
+  policy_info mass{"mass", "", std::vector<option_spec>(2)};
+  mass.options[0].name = "share";
+  mass.options[1].name = "coverage";
+  const policy_catalog catalog{{"selection", "", {mass}}};
   const auto rows = eval_rows(catalog, shares);
   const auto found = std::ranges::find(rows, "mass_cover_0.98", &eval_row::name);
   ASSERT_NE(found, rows.end());

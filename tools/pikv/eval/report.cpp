@@ -70,12 +70,15 @@ std::string cost_table(std::span<const eval_outcome> all) {
                     {"adds up"}}};
   for (const auto& x : all) {
     const auto& r = x.row;
-    table.add({r.name, fmt::format("{:.0f}", r.kv_bytes), percent(r.kv_share),
-               percent(r.read_share), percent(x.read_bytes_share),
-               r.bits_per_byte ? fmt::format("{:.4f}", *r.bits_per_byte) : unknown,
+    const bool text = r.bits_per_byte.has_value(); // costs are measured with the text
+    table.add({r.name, text ? fmt::format("{:.0f}", r.kv_bytes) : unknown,
+               text ? percent(r.kv_share) : unknown, text ? percent(r.read_share) : unknown,
+               text ? percent(x.read_bytes_share) : unknown,
+               text ? fmt::format("{:.4f}", *r.bits_per_byte) : unknown,
                signed_percent(loss_of(x, all)), r.needle ? percent(*r.needle) : unknown,
                r.coverage ? fmt::format("{:.4f}", *r.coverage) : unknown,
-               fmt::format("{:.0f}", r.tokens_per_second), r.entries.adds_up() ? "yes" : "NO"});
+               text ? fmt::format("{:.0f}", r.tokens_per_second) : unknown,
+               r.entries.adds_up() ? "yes" : "NO"});
   }
   return table.print();
 }
