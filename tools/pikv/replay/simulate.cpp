@@ -48,12 +48,12 @@ private:
     for (const auto block : trace_.request(i)) {
       const auto where = blocks_[block].where;
       const bool hit = where == state::kept;
-      out.evicted_then_wanted += !hit && ever_[block] ? 1 : 0;
+      out.evicted_then_wanted += !hit && ever_[block] ? 1U : 0U;
       whole = whole && hit;
       ++out.uses;
-      out.kept += hit ? 1 : 0;
-      out.hits += (trace_.prefix ? whole : hit) ? 1 : 0;
-      settling += hit ? 0 : 1;
+      out.kept += hit ? 1U : 0U;
+      out.hits += (trace_.prefix ? whole : hit) ? 1U : 0U;
+      settling += hit ? 0U : 1U;
     }
     uses_.tick(settling, capacity_);
   }
