@@ -49,8 +49,8 @@ void reference_row(sink out, const option_spec& spec, std::string_view key) {
 void reference_policies(sink out, const section& x, const policy_kind_info& kind) {
   fmt::format_to(out, "`{}.policy`, default `{}`:\n\n", x.name, (settings{}.*x.policy).name);
   for (const auto& policy : kind.policies)
-    if (policy.offline.empty())
-      fmt::format_to(out, "- `{}`: {}\n", policy.name, policy.help);
+    fmt::format_to(out, "- `{}`: {}{}\n", policy.name, policy.help,
+                   policy.offline.empty() ? "" : "; not for a running cache: " + policy.offline);
   for (const auto& policy : kind.policies) {
     if (policy.options.empty())
       continue;
