@@ -44,7 +44,7 @@ public:
         x = normal(rng);
       const auto n = std::min(chunk, tokens - at);
       const std::vector<batch_part> part{{sequence_, at, n}};
-      const auto x = nhd(std::as_const(kv).data(), n, shape.kv_heads, shape.head_dim);
+      const auto x = nhd(std::as_const(kv), n, shape.kv_heads, shape.head_dim);
       must(cache_.append(0, part, x, x).wait());
     }
     q_.resize(std::size_t{shape.query_heads} * shape.head_dim);
@@ -59,8 +59,8 @@ public:
     const std::vector<batch_part> part{{sequence_, tokens_ - 1, 1}};
     for (std::uint32_t i = 0; i < n; ++i)
       must(cache_
-               .attend(0, part, nhd(std::as_const(q_).data(), 1, shape.query_heads, shape.head_dim),
-                       nhd(out_.data(), 1, shape.query_heads, shape.head_dim))
+               .attend(0, part, nhd(std::as_const(q_), 1, shape.query_heads, shape.head_dim),
+                       nhd(out_, 1, shape.query_heads, shape.head_dim))
                .wait());
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
