@@ -42,7 +42,7 @@ TEST(config_state, what_the_policies_refuse_changes_nothing) {
   config_state x{{}, ""};
   EXPECT_EQ(x.take(with_share(0.5), refuse).code(), errc::config_value);
   EXPECT_EQ(x.version(), 1U);
-  EXPECT_EQ(x.settings().fidelity.audit_share, 0.0);
+  EXPECT_EQ(x.settings().fidelity.audit_share, config::settings{}.fidelity.audit_share);
 }
 
 TEST(config_state, a_restart_key_is_refused_before_anything_is_applied) {

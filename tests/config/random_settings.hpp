@@ -67,6 +67,8 @@ inline settings random_settings(generator& random) {
   x.cache.window = std::max(x.cache.window, x.cache.page_tokens);
   if (x.transfer.path == move_path::nccl)
     x.devices.backend = "cuda";
+  if (x.fidelity.coverage_target > 0 || x.fidelity.max_output_error > 0)
+    x.fidelity.audit_share = std::max(x.fidelity.audit_share, 1e-6);
   return x;
 }
 

@@ -31,6 +31,7 @@ struct all_probes {
     router.audited(0, 1, 0);
     owner.encoded(form::int8, 1, 0.01, 0.02, 1e-3);
     scheduler.eviction_ordered("lru", 1);
+    scheduler.ghost_reads("lru", 1, 1);
     transfer.failed(transfer_path::tcp, errc::io_failed);
     supervisor.restarted(actor_kind::router);
     config.loaded(1, 5);

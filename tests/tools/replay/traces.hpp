@@ -71,7 +71,7 @@ inline replay_result replay_plainly(const trace& x, const policies::scheduling_p
       whole = whole && hit;
       ++out.uses;
       out.kept += hit;
-      out.hits += x.prefix ? whole : hit;
+      out.hits += (x.prefix ? whole : hit) ? 1U : 0U;
       out.evicted_then_wanted += !hit && ever[b];
       settling += !hit;
       ever[b] = true;

@@ -52,7 +52,9 @@ void add_compression(std::vector<eval_row>& to, const policy_catalog& catalog,
 
 void add_eviction(std::vector<eval_row>& to, const policy_catalog& catalog,
                   std::span<const double> shares) {
-  for (const auto& p : kind_of(catalog, "scheduling").policies)
+  for (const auto& p : kind_of(catalog, "scheduling").policies) {
+    if (!p.offline.empty()) // `pikv replay` measures those
+      continue;
     for (const double share : shares)
       to.push_back({fmt::format("{}_{}", p.name, share_name(share)),
                     "scheduling",
@@ -60,6 +62,7 @@ void add_eviction(std::vector<eval_row>& to, const policy_catalog& catalog,
                     false,
                     {},
                     kept("uniform", p.name, share)});
+  }
   for (const auto& p : kind_of(catalog, "budget").policies)
     for (const double share : shares)
       if (p.name != "uniform" && has_option(p, "share"))
