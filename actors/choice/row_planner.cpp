@@ -158,8 +158,8 @@ void row_planner::choose(part_view& v, std::uint32_t token, std::uint32_t scope,
   const auto kind = selection.certified() ? score::certain : score::mass;
   share(v, token, head, heads, old, kind, true, w);
   if (!selection.certified())
-    return policies::select_cover(w.shares, w.allowed, remainder(w.shares), target, w.order,
-                                  w.chosen);
+    return policies::select_cover(w.shares, w.allowed, remainder(w.shares), target,
+                                  selection.least_pages(v.kept_before[old]), w.order, w.chosen);
   std::size_t stride = 0;
   const auto* bounds = scores(v, token, head, heads, old, kind, stride, w);
   policies::select_certified(bounds, heads, stride, std::span{w.rest}.subspan(head, heads),

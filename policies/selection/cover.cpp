@@ -53,9 +53,9 @@ double missed(std::span<const head_bound> heads) noexcept {
 } // namespace
 
 void select_cover(std::span<const float> shares, std::span<const std::uint8_t> allowed,
-                  double always, double target, std::vector<std::uint32_t>& workspace,
-                  std::vector<std::uint32_t>& chosen) {
-  if (always >= target)
+                  double always, double target, std::size_t least,
+                  std::vector<std::uint32_t>& workspace, std::vector<std::uint32_t>& chosen) {
+  if (always >= target && least == 0)
     return;
   list_allowed(shares.size(), allowed, workspace);
   // A heap: few of many pages are wanted, in order.
@@ -64,7 +64,7 @@ void select_cover(std::span<const float> shares, std::span<const std::uint8_t> a
   std::ranges::make_heap(workspace, smaller);
   auto end = workspace.end();
   auto covered = always;
-  while (end != workspace.begin() && covered < target) {
+  for (std::size_t n = 0; end != workspace.begin() && (n < least || covered < target); ++n) {
     covered += share_of(shares[workspace.front()]);
     std::pop_heap(workspace.begin(), end, smaller);
     --end;

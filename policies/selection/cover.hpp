@@ -11,13 +11,14 @@
 namespace pikv::policies {
 
 /// The fewest pages, largest share first, with which `always` and their shares add up to `target`;
-/// all allowed ones where they do not reach it. `shares` are estimated shares of a row's whole
-/// softmax mass (mean_softmax with `rest`), `always` the share of what the row reads in any case.
-/// Ties go to the lower index. Appends ascending indices to `chosen`; pages with `allowed[i] == 0`
-/// are never chosen (empty span: all may be). `workspace` is reused between calls.
+/// all allowed ones where they do not reach it; but never fewer than `least`. `shares` are
+/// estimated shares of a row's whole softmax mass (mean_softmax with `rest`), `always` the share of
+/// what the row reads in any case. Ties go to the lower index. Appends ascending indices to
+/// `chosen`; pages with `allowed[i] == 0` are never chosen (empty span: all may be). `workspace` is
+/// reused between calls.
 void select_cover(std::span<const float> shares, std::span<const std::uint8_t> allowed,
-                  double always, double target, std::vector<std::uint32_t>& workspace,
-                  std::vector<std::uint32_t>& chosen);
+                  double always, double target, std::size_t least,
+                  std::vector<std::uint32_t>& workspace, std::vector<std::uint32_t>& chosen);
 
 /// The same with a guarantee in place of the estimate. `bounds` is `[heads, pages]` (row stride
 /// `pages_stride`): for each head an upper bound of the log of the page's sum of exp(logit), so

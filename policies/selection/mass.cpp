@@ -7,10 +7,11 @@
 //
 // With `coverage` the number of pages follows from the estimate: the fewest with which the row
 // reads that share of its mass, what it reads in any case included, whose mass is known exactly
-// (cover.hpp). With `certified` the pages are ranked by an upper bound of their mass, log n +
-// Quest's bound (arXiv 2406.10774), and as many are read as make that coverage certain. The bound
-// is loose where head_dim is large: it may have to read nearly everything. It holds for raw pages
-// only.
+// (cover.hpp), and never less than the share `least` of the old pages: without it rows whose sinks
+// and window reach the target read nothing, and needles are lost. With `certified` the pages are
+// ranked by an upper bound of their mass, log n + Quest's bound (arXiv 2406.10774), and as many are
+// read as make that coverage certain. The bound is loose where head_dim is large: it may have to
+// read nearly everything. It holds for raw pages only.
 #include <pikv/policies/selection/page_budget.hpp>
 
 namespace pikv::policies {
@@ -19,8 +20,9 @@ namespace {
 
 class mass final : public selection_policy {
 public:
-  mass(page_budget budget, double coverage, bool certified) noexcept
-      : budget_(budget), coverage_(coverage), certified_(certified && coverage > 0) {}
+  mass(page_budget budget, double coverage, double least, bool certified) noexcept
+      : budget_(budget), coverage_(coverage), least_(least), certified_(certified && coverage > 0) {
+  }
   page_score score() const noexcept override {
     return certified_ ? page_score::quest : page_score::mass;
   }
@@ -29,6 +31,9 @@ public:
     return coverage_ > 0 ? eligible : budget_.of(eligible);
   }
   double coverage() const noexcept override { return coverage_; }
+  std::size_t least_pages(std::size_t eligible) const noexcept override {
+    return least_ > 0 ? ceil_share(least_, eligible) : 0;
+  }
   bool certified() const noexcept override { return certified_; }
   std::optional<select_budget> budget() const noexcept override {
     return coverage_ > 0 ? std::nullopt : std::optional{budget_.rule()};
@@ -37,6 +42,7 @@ public:
 private:
   page_budget budget_;
   double coverage_;
+  double least_;
   bool certified_;
 };
 
@@ -48,6 +54,14 @@ std::vector<option_spec> options() {
                  .help =
                      "share of a row's attention mass to read with the fewest pages, instead of "
                      "a share of the pages; 0: use the share",
+                 .min = 0,
+                 .max = 1,
+                 .choices = {}});
+  out.push_back({.name = "least",
+                 .type = option_type::real,
+                 .fallback = 0.0,
+                 .help = "with coverage: share of the old pages that a row reads in any case, "
+                         "rounded up; keeps needles at little cost",
                  .min = 0,
                  .max = 1,
                  .choices = {}});
@@ -67,7 +81,7 @@ table_entry<selection_policy> mass_selection() {
   return {{"mass", "the pages with the largest estimated attention mass, by number or by coverage",
            options()},
           [](const option_set& x, const policy_context&) -> std::unique_ptr<selection_policy> {
-            return std::make_unique<mass>(page_budget::from(x), x.real("coverage"),
+            return std::make_unique<mass>(page_budget::from(x), x.real("coverage"), x.real("least"),
                                           x.boolean("certified"));
           }};
 }

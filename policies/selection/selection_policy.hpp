@@ -31,6 +31,9 @@ public:
   /// Not 0: a row reads as few pages as bring the share of its mass that it reads to this, by the
   /// score (cover.hpp), sinks and window included, and the number of pages is not set beforehand.
   virtual double coverage() const noexcept { return 0; }
+  /// With a coverage that is an estimate: pages of `eligible` old ones that a row reads at least. What
+  /// few rows need (a fact that is asked for once) is in no row's estimate, but near its top.
+  virtual std::size_t least_pages(std::size_t /*eligible*/) const noexcept { return 0; }
   /// With a coverage: the pages are certain to reach it, because the score is a bound.
   virtual bool certified() const noexcept { return false; }
   /// `pages_to_read` as a rule, for backends that choose pages themselves; none: only the policy

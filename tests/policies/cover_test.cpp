@@ -17,9 +17,9 @@ namespace {
 using list = std::vector<std::uint32_t>;
 
 list cover(const std::vector<float>& shares, const std::vector<std::uint8_t>& allowed,
-           double always, double target) {
+           double always, double target, std::size_t least = 0) {
   list workspace, chosen{77}; // what is there stays
-  select_cover(shares, allowed, always, target, workspace, chosen);
+  select_cover(shares, allowed, always, target, least, workspace, chosen);
   EXPECT_EQ(chosen.front(), 77u);
   chosen.erase(chosen.begin());
   return chosen;
@@ -41,6 +41,13 @@ TEST(select_cover, takes_all_that_are_allowed_where_they_are_not_enough) {
 
 TEST(select_cover, counts_nan_as_nothing_and_prefers_the_lower_of_equals) {
   EXPECT_EQ(cover({std::nanf(""), .2F, .2F, .2F}, {}, .4, .75), (list{1, 2}));
+}
+
+TEST(select_cover, takes_at_least_so_many_of_the_largest) {
+  EXPECT_EQ(cover({.1F, .3F, .05F, .2F}, {}, .9, .9, 2), (list{1, 3}));
+  EXPECT_EQ(cover({.1F, .3F, .05F, .2F}, {1, 0, 1, 1}, .9, .9, 2), (list{0, 3}));
+  EXPECT_EQ(cover({.1F, .3F, .05F, .2F}, {}, .35, .9, 2), (list{0, 1, 3})); // the target needs more
+  EXPECT_EQ(cover({.1F, .3F}, {}, .6, .6, 5), (list{0, 1}));
 }
 
 TEST(select_cover, is_the_smallest_set_of_all_subsets) {
@@ -220,6 +227,15 @@ TEST(mass_selection, with_a_coverage_leaves_the_number_of_pages_open) {
   EXPECT_EQ(x->pages_to_read(100), 100u);
   EXPECT_EQ(x->score(), page_score::mass);
   EXPECT_FALSE(x->certified());
+  EXPECT_EQ(x->least_pages(100), 0u);
+}
+
+TEST(mass_selection, reads_a_least_share_of_the_pages_rounded_up) {
+  const auto x = must_make(selection_table(), "mass", {{"coverage", .97}, {"least", .03125}});
+  EXPECT_EQ(x->least_pages(0), 0u);
+  EXPECT_EQ(x->least_pages(1), 1u);
+  EXPECT_EQ(x->least_pages(64), 2u);
+  EXPECT_EQ(x->least_pages(65), 3u);
 }
 
 TEST(mass_selection, certifies_by_the_bound) {

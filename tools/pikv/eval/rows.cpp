@@ -19,7 +19,12 @@ namespace {
 // What is tried, beside the shares that are kept.
 constexpr std::array read_shares{0.25, 0.125, 0.0625, 0.03125};
 constexpr std::array<std::int64_t, 3> route_widths{2, 4, 8};
-constexpr std::array coverages{0.98, 0.99}; ///< of selections that take a target
+/// Of selections that take a target; least: share of the old pages that they read in any case.
+struct coverage_target {
+  double coverage, least;
+};
+constexpr coverage_target coverages[] = {{0.98, 0},       {0.99, 0},       {0.98, 0.015625},
+                                         {0.98, 0.03125}, {0.99, 0.03125}, {0.995, 0.0625}};
 constexpr auto evicting_with = "h2o"; ///< rows about forms and budgets drop pages by this policy
 
 const policy_kind_info& kind_of(const policy_catalog& catalog, std::string_view kind) {
@@ -74,6 +79,26 @@ void add_eviction(std::vector<eval_row>& to, const policy_catalog& catalog,
                       kept(p.name, evicting_with, share)});
 }
 
+void add_coverage(std::vector<eval_row>& to, const policy_info& p) {
+  for (const auto [coverage, least] : coverages) {
+    if (least > 0 && !has_option(p, "least"))
+      continue;
+    const auto set = [coverage, least](config::settings& x) {
+      x.selection.options.set("coverage", coverage);
+      if (least > 0)
+        x.selection.options.set("least", least);
+    };
+    to.push_back({fmt::format("{}_cover_{}{}", p.name, coverage,
+                              least > 0 ? "_least_" + share_name(least) : ""),
+                  "selection",
+                  fmt::format("old pages up to {} of the estimated mass, at least {} of them: {}",
+                              coverage, least, p.help),
+                  false,
+                  {},
+                  both(selected(p.name, nullptr, 0), set)});
+  }
+}
+
 void add_selection(std::vector<eval_row>& to, const policy_catalog& catalog) {
   for (const auto& p : kind_of(catalog, "selection").policies) {
     if (p.name == "all")
@@ -84,15 +109,7 @@ void add_selection(std::vector<eval_row>& to, const policy_catalog& catalog) {
       continue;
     }
     if (has_option(p, "coverage"))
-      for (const double coverage : coverages)
-        to.push_back({fmt::format("{}_cover_{}", p.name, coverage),
-                      "selection",
-                      fmt::format("old pages up to {} of the estimated mass: {}", coverage, p.help),
-                      false,
-                      {},
-                      both(selected(p.name, nullptr, 0), [coverage](config::settings& x) {
-                        x.selection.options.set("coverage", coverage);
-                      })});
+      add_coverage(to, p);
     for (const double share : read_shares)
       to.push_back({fmt::format("{}{}_{}", p.name, scopes ? "_per_head" : "", share_name(share)),
                     "selection",
