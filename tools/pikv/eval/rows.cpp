@@ -23,8 +23,9 @@ constexpr std::array<std::int64_t, 3> route_widths{2, 4, 8};
 struct coverage_target {
   double coverage, least;
 };
-constexpr coverage_target coverages[] = {{0.98, 0},       {0.99, 0},       {0.98, 0.015625},
-                                         {0.98, 0.03125}, {0.99, 0.03125}, {0.995, 0.0625}};
+constexpr coverage_target coverages[] = {
+    {0.9, 0.015625}, {0.9, 0.03125},   {0.95, 0.015625}, {0.95, 0.03125},  {0.97, 0.015625},
+    {0.98, 0},       {0.98, 0.015625}, {0.98, 0.03125},  {0.99, 0.015625}, {0.99, 0.03125}};
 constexpr auto evicting_with = "h2o"; ///< rows about forms and budgets drop pages by this policy
 
 const policy_kind_info& kind_of(const policy_catalog& catalog, std::string_view kind) {
