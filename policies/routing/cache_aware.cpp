@@ -7,6 +7,7 @@
 // it is `mass`.
 #include <pikv/policies/routing/ranked_shards.hpp>
 #include <pikv/policies/routing/routing_policy.hpp>
+#include <pikv/policies/routing/width_option.hpp>
 
 namespace pikv::policies {
 
@@ -38,13 +39,7 @@ private:
 };
 
 std::vector<option_spec> options() {
-  return {{.name = "k",
-           .type = option_type::integer,
-           .fallback = std::int64_t{4},
-           .help = "shards that a query reads",
-           .min = 1,
-           .max = 65536,
-           .choices = {}},
+  return {width_option(),
           {.name = "lambda",
            .type = option_type::real,
            .fallback = 0.25,

@@ -8,6 +8,7 @@
 // nothing.
 #include <pikv/policies/routing/ranked_shards.hpp>
 #include <pikv/policies/routing/routing_policy.hpp>
+#include <pikv/policies/routing/width_option.hpp>
 
 namespace pikv::policies {
 
@@ -53,13 +54,7 @@ private:
 };
 
 std::vector<option_spec> options() {
-  return {{.name = "k",
-           .type = option_type::integer,
-           .fallback = std::int64_t{4},
-           .help = "shards that a query reads",
-           .min = 1,
-           .max = 65536,
-           .choices = {}},
+  return {width_option(),
           {.name = "bonus",
            .type = option_type::real,
            .fallback = 0.25,

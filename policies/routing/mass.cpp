@@ -7,6 +7,7 @@
 
 #include <pikv/policies/routing/best_of.hpp>
 #include <pikv/policies/routing/routing_policy.hpp>
+#include <pikv/policies/routing/width_option.hpp>
 
 namespace pikv::policies {
 
@@ -39,15 +40,7 @@ private:
   std::size_t k_;
 };
 
-std::vector<option_spec> options() {
-  return {{.name = "k",
-           .type = option_type::integer,
-           .fallback = std::int64_t{4},
-           .help = "shards that a query reads",
-           .min = 1,
-           .max = 65536,
-           .choices = {}}};
-}
+std::vector<option_spec> options() { return {width_option()}; }
 
 } // namespace
 
