@@ -106,6 +106,15 @@ struct cache_context {
   directory<transfer_actor> transfer;
   directory<scheduler_actor> scheduler;
 
+  /// The block that a message names, shared.
+  result<gpu::block> share(const buffer_ref& x) const {
+    auto& device = *devices[x.device.value].device;
+    return (x.arena == arena_kind::memory    ? device.memory()
+            : x.arena == arena_kind::scratch ? device.scratch()
+                                             : device.exchange())
+        .share(x);
+  }
+
   /// Ids never repeat. A sequence's lane and home device are written into its id: a fork takes the
   /// residue of its parent, new sequences take turns.
   sequence_id new_sequence(std::uint64_t residue) noexcept {

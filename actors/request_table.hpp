@@ -25,6 +25,7 @@
 
 namespace pikv {
 
+class device_order;
 struct policy_set;
 
 /// Everything a request may bring back.
@@ -61,6 +62,7 @@ public:
   bool exact = false;
   bool allow_lost = false;
   std::shared_ptr<batch_vote> vote; ///< of an append over several lanes; null: it is in one
+  std::shared_ptr<device_order> order; ///< of an attend whose devices wait for each other, else null
   std::shared_ptr<const policy_set> policies; ///< the configuration that this request runs under
   publisher publish;                          ///< called once
 

@@ -66,6 +66,7 @@ result<void> add_devices(cache_context& c) {
     o.id = {d};
     o.memory_bytes = s.memory_bytes;
     o.scratch_bytes = s.scratch_bytes;
+    o.exchange_bytes = s.count > 1 ? s.exchange_bytes : 0;
     o.threads = threads_of(s);
     o.spin = spin_of(c.settings.runtime.latency);
     o.peers_required = c.settings.transfer.path == move_path::peer;

@@ -121,7 +121,11 @@ section devices_section() {
            key<s, &d::memory_bytes>("devices.memory", bytes, "memory for pages on each device",
                                     least, most),
            key<s, &d::scratch_bytes>("devices.scratch", bytes,
-                                     "memory for work in flight on each device", least, most)}};
+                                     "memory for work in flight on each device", least, most),
+           key<s, &d::exchange_bytes>("devices.exchange", bytes,
+                                      "device memory for what several GPUs show each other of work "
+                                      "in flight; cuda with more than one device",
+                                      least, most)}};
 }
 
 section transfer_section() {

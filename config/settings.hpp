@@ -31,6 +31,7 @@ struct device_settings {
   std::uint32_t threads = 0; ///< per device; 0: cores / count, at least 1
   std::uint64_t memory_bytes = std::uint64_t{1} << 30;
   std::uint64_t scratch_bytes = std::uint64_t{256} << 20;
+  std::uint64_t exchange_bytes = std::uint64_t{64} << 20; ///< cuda, with count > 1
 };
 
 struct transfer_settings {

@@ -149,7 +149,10 @@ public:
   /// without peer access.
   virtual bool reaches(const void*) const noexcept { return true; }
   virtual arena& memory() noexcept = 0;                  ///< pages and summaries: the tier's budget
-  virtual arena& scratch() noexcept = 0;                 ///< partials, scores, selections
+  virtual arena& scratch() noexcept = 0;                 ///< what the host reads: scores, selections
+  /// What devices write into each other's memory within a request: partials, gathered scores. The
+  /// host may not read it unless it is its own.
+  virtual arena& exchange() noexcept { return scratch(); }
   /// Null when the system refuses a thread or queue. A stream may outlive its device.
   virtual std::unique_ptr<stream> make_stream(stream_role role) = 0;
   virtual const kernel_table& kernels() const noexcept = 0;
@@ -173,6 +176,7 @@ struct device_options {
   device_id id{};
   std::size_t memory_bytes = std::size_t{1} << 30;
   std::size_t scratch_bytes = std::size_t{256} << 20;
+  std::size_t exchange_bytes = 0; ///< cuda: 0: none, `exchange` is `scratch`
   std::uint32_t threads = 1; ///< host: threads that share one kernel's work, the stream's included
   /// host: how long an idle worker spins before it sleeps; longer answers sooner and burns a core.
   std::chrono::microseconds spin{50};

@@ -183,10 +183,33 @@ struct attend_args {
 inline constexpr std::uint32_t choose_most_shards = 1024;
 inline constexpr std::uint32_t choose_most_query_heads = 256;
 
-/// Routes and selects for every row of a batch whose settled pages all lie on this device: the
-/// meaning of policies/routing and policies/selection, said as rules. Old pages are settled pages
-/// outside the row's window (`first_position + tokens + window <= position + 1`); a row reads the
-/// younger ones in any case.
+/// Lets every device of a choice see this one's pages and their scores for the rows of the batch:
+/// writes them to its places in the areas, each memory of one GPU laid out as gather_layout
+/// (gpu/gather.hpp) says.
+struct share_args {
+  cache_dims dims;
+  float scale = 1;
+  tensor_ref q; ///< `[rows, query_heads, head_dim]`
+  std::span<const sequence_rows> sequences;
+  std::uint32_t window = 0;              ///< as choose_args
+  std::uint8_t scores = 0;               ///< bits: 1 << score_kind
+  std::span<const gather_place> places;  ///< one per sequence
+  std::span<std::byte* const> areas;     ///< at most share_most_areas
+};
+inline constexpr std::size_t share_most_areas = 16;
+
+/// An area that all devices of a choice have shared their pages in.
+struct gathered_pages {
+  std::uint8_t scores = 0; ///< as share_args
+  std::span<const gather_place> places;
+  std::byte* area = nullptr; ///< on this GPU; null: the pages lie on one device and nothing is shared
+};
+
+/// Routes and selects for every row of a batch: the meaning of policies/routing and
+/// policies/selection, said as rules. All settled pages lie on this device, or those of all devices
+/// were gathered: then the same choice is made on each, and its selection names its own pages. Old
+/// pages are settled pages outside the row's window (`first_position + tokens + window <= position +
+/// 1`); a row reads the younger ones in any case. Equal scores rank by position, lower first.
 struct choose_args {
   cache_dims dims;
   float scale = 1;
@@ -203,6 +226,7 @@ struct choose_args {
   select_budget budget;                     ///< with a score
   std::uint32_t scopes = 1;                 ///< 1 or kv_heads
   std::uint32_t capacity = 0; ///< at least the pages that any list can come to hold
+  gathered_pages gathered;
   /// Out: `[rows, scopes]`, and where asked for (not null) the lists `[rows, scopes, capacity]`:
   /// memory that the host and the device reach. To be read when the stream has passed the kernel.
   choice_total* totals = nullptr;
@@ -267,8 +291,9 @@ struct kernel_table {
   void (*encode)(const encode_args&, executor&) noexcept = nullptr;
   void (*decode)(const decode_args&, executor&) noexcept = nullptr;
   void (*score)(const score_args&, executor&) noexcept = nullptr;
-  /// Null where a backend leaves the choice to the host. The selection that it fills in lies in
-  /// memory of the executor, for kernels of the same task.
+  /// Both null where a backend leaves the choice to the host. The selection that `choose` fills in
+  /// lies in memory of the executor, for kernels of the same task.
+  void (*share)(const share_args&, executor&) noexcept = nullptr;
   void (*choose)(const choose_args&, page_selection&, executor&) noexcept = nullptr;
   void (*attend)(const attend_args&, executor&) noexcept = nullptr;
   void (*merge)(const merge_args&, executor&) noexcept = nullptr;

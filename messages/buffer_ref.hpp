@@ -4,13 +4,18 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include <pikv/messages/types.hpp>
 
 namespace pikv {
 
-/// Which arena of a device a buffer lies in.
-enum class arena_kind : std::uint8_t { memory, scratch };
+/// Which arena of a device a buffer lies in (gpu/device.hpp).
+enum class arena_kind : std::uint8_t { memory, scratch, exchange };
+
+constexpr std::string_view to_string(arena_kind x) noexcept {
+  return x == arena_kind::memory ? "memory" : x == arena_kind::scratch ? "scratch" : "exchange";
+}
 
 /// An allocation by name. The generation changes whenever the slot is handed out anew, so that a
 /// stale reference is an error and never someone else's data.

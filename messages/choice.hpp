@@ -24,10 +24,18 @@ struct select_budget {
   double share = 0.125;
 };
 
+/// Where one device's pages of a sequence stand among those of all devices that choose together:
+/// device after device, each in ascending positions.
+struct gather_place {
+  std::uint32_t begin = 0;    ///< place of the device's first page
+  std::uint32_t capacity = 0; ///< places that it has; those it does not need stay empty
+  std::uint32_t pages = 0;    ///< places of all devices
+};
+
 /// What one row reads of its old pages in one scope.
 struct choice_total {
-  std::uint32_t pages = 0;         ///< chosen
-  std::uint32_t tokens = 0;        ///< in the chosen pages
+  std::uint32_t pages = 0;         ///< chosen; of a gathered choice: those of this device
+  std::uint32_t tokens = 0;        ///< in all chosen pages
   std::uint32_t routed_tokens = 0; ///< in the old pages inside the route
   std::uint32_t routed_shards = 0; ///< shards in the row's route
 };

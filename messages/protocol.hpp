@@ -13,6 +13,7 @@
 #include <caf/type_id.hpp>
 #include <caf/typed_actor.hpp>
 
+#include <pikv/messages/attend_messages.hpp>
 #include <pikv/messages/client_messages.hpp>
 #include <pikv/messages/error.hpp>
 #include <pikv/messages/owner_messages.hpp>
@@ -66,6 +67,11 @@ CAF_ADD_TYPE_ID(pikv, (pikv::survey_work))
 CAF_ADD_TYPE_ID(pikv, (pikv::survey_done))
 CAF_ADD_TYPE_ID(pikv, (pikv::shard_facts))
 CAF_ADD_TYPE_ID(pikv, (pikv::shard_use))
+CAF_ADD_TYPE_ID(pikv, (pikv::gather_place))
+CAF_ADD_TYPE_ID(pikv, (pikv::gathering))
+CAF_ADD_TYPE_ID(pikv, (pikv::share_work))
+CAF_ADD_TYPE_ID(pikv, (pikv::partial_work))
+CAF_ADD_TYPE_ID(pikv, (pikv::partial_place))
 CAF_ADD_TYPE_ID(pikv, (pikv::attend_work))
 CAF_ADD_TYPE_ID(pikv, (pikv::attend_done))
 CAF_ADD_TYPE_ID(pikv, (pikv::release_work))

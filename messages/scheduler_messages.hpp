@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include <pikv/messages/owner_messages.hpp>
+#include <pikv/messages/attend_messages.hpp>
 
 namespace pikv {
 

@@ -5,18 +5,14 @@
 
 #include <fmt/format.h>
 
+#include <pikv/actors/choice/device_order.hpp>
 #include <pikv/actors/router/attend_flow.hpp>
 
 namespace pikv {
 
-namespace {
-
-/// What an owner keeps for a request goes with the owner.
 error owner_gone() {
   return {errc::actor_down, "the owner that worked on the attention went down; retry"};
 }
-
-} // namespace
 
 result<void> router_state::check_attend(const client_request& r, const request& q) {
   for (const auto& part : r.parts) {
@@ -68,8 +64,10 @@ void router_state::attend(const client_request& r, std::shared_ptr<request> q) {
   }
   count_attend(*f, 1);
   for (auto& [device, parts] : owners)
-    f->owners.push_back({device, owner(device), std::move(parts), {}, {}, {}, {}, {}});
+    f->owners.push_back({device, owner(device), std::move(parts), {}, {}, {}, {}, {}, {}});
   f->mass = f->policies->wants_mass;
+  if (can_order(*f))
+    f->client->order = std::make_shared<device_order>();
   sample_audit(*f);
   watch(*f->client, f, &router_state::give_up_attend);
   const bool all = f->client->exact
@@ -81,7 +79,12 @@ void router_state::attend(const client_request& r, std::shared_ptr<request> q) {
     return fail(f, taken.error());
   f->shards = known_of_shards(*f->policies);
   f->chooses = owner_can_choose(*f);
-  f->chooses ? read(f) : survey(f);
+  if (f->chooses)
+    read(f);
+  else if (prepare_gather(*f))
+    gather(f);
+  else
+    survey(f);
 }
 
 void router_state::survey(const flow_ptr& f) {
@@ -114,13 +117,12 @@ void router_state::survey(const flow_ptr& f) {
               x.device = f->owners[i].device;
               x.parts = f->owners[i].parts;
               x.survey = done;
-              auto& scratch = context_->devices[x.device.value].device->scratch();
               for (auto [ref, block] :
                    {std::pair{&done.facts, &x.facts}, std::pair{&done.mass, &x.mass},
                     std::pair{&done.quest, &x.quest}, std::pair{&done.always, &x.always}}) {
                 if (ref->bytes == 0)
                   continue;
-                auto shared = scratch.share(*ref);
+                auto shared = context_->share(*ref);
                 if (!shared)
                   return fail(f, owner_gone());
                 *block = std::move(*shared);
@@ -150,6 +152,8 @@ void router_state::read(const flow_ptr& f) {
   f->waiting = f->owners.size();
   for (std::size_t i = 0; i < f->owners.size(); ++i)
     read_one(f, i);
+  if (f->client->order && !f->mass) // page masses need the host between attention and merge
+    merge_in_order(f);
 }
 
 void router_state::read_one(const flow_ptr& f, std::size_t i) {
@@ -158,11 +162,13 @@ void router_state::read_one(const flow_ptr& f, std::size_t i) {
   w.ticket = f->request.ticket;
   w.layer = f->request.layer;
   w.direct = f->direct();
+  w.merges = merging_device();
   w.surveyed = f->surveyed;
   w.page_mass = f->mass;
   w.rows = f->client->buffers.rows;
   w.parts = f->parts_of(o);
   w.chooses = f->chooses;
+  w.gather = o.gather;
   if (f->chooses)
     w.shards = f->shards;
   if (f->gates.block)
@@ -172,27 +178,38 @@ void router_state::read_one(const flow_ptr& f, std::size_t i) {
     w.selection = f->out->selections[i].ref();
   }
   self_->request(o.handle, caf::infinite, std::move(w))
-      .then(
-          [this, f, i](const attend_done& done) {
-            if (f->ended)
-              return;
-            auto& x = f->owners[i];
-            x.done = done;
-            auto& scratch = context_->devices[x.device.value].device->scratch();
-            for (auto [ref, block] :
-                 {std::pair{&done.out, &x.out}, std::pair{&done.lse, &x.lse},
-                  std::pair{&done.page_lse, &x.page_lse}, std::pair{&done.facts, &x.facts}}) {
-              if (ref->bytes == 0)
-                continue;
-              auto shared = scratch.share(*ref);
-              if (!shared)
-                return fail(f, owner_gone());
-              *block = std::move(*shared);
-            }
-            if (--f->waiting == 0)
-              f->direct() ? complete(f) : merge(f);
-          },
-          [this, f](const caf::error& e) { fail(f, from_caf(e, "the attention")); });
+      .then([this, f, i](const attend_done& done) { take_answer(f, i, done); },
+            [this, f](const caf::error& e) { fail(f, from_caf(e, "the attention")); });
+}
+
+void router_state::take_answer(const flow_ptr& f, std::size_t i, const attend_done& done) {
+  if (f->ended)
+    return;
+  auto& x = f->owners[i];
+  x.done = done;
+  if (!x.out && !take_partial(x, done.out, done.lse))
+    return fail(f, owner_gone());
+  for (auto [ref, block] :
+       {std::pair{&done.page_lse, &x.page_lse}, std::pair{&done.facts, &x.facts}}) {
+    if (ref->bytes == 0)
+      continue;
+    auto shared = context_->share(*ref);
+    if (!shared)
+      return fail(f, owner_gone());
+    *block = std::move(*shared);
+  }
+  --f->waiting;
+  go_on(f);
+}
+
+/// Once all owners have answered: merges, or waits for the merge that their devices know already.
+void router_state::go_on(const flow_ptr& f) {
+  if (f->ended || f->waiting > 0)
+    return;
+  if (f->direct() || f->merged)
+    complete(f);
+  else if (!f->client->order || f->mass)
+    merge(f);
 }
 
 void router_state::fail(const flow_ptr& f, const error& e) {

@@ -94,7 +94,7 @@ result<std::shared_ptr<router_state::audit_flow>> router_state::make_audit(const
   a->q_type = b.q.type;
   a->out_type = b.out.type;
   const auto heads = std::size_t{a->rows} * dims.query_heads;
-  auto& scratch = context_->devices[lane_.value % context_->devices.size()].device->scratch();
+  auto& scratch = context_->devices[merging_device().value].device->scratch();
   for (auto [block, bytes] : {std::pair{&a->q, dims.head_dim * size_of(a->q_type)},
                               std::pair{&a->out, dims.head_dim * size_of(a->out_type)},
                               std::pair{&a->full_out, dims.head_dim * sizeof(float)},
@@ -114,7 +114,7 @@ void router_state::copy_for_audit(const flow_ptr& f, request_outcome out) {
     return end(f->request, std::move(out));
   auto a = std::move(*made);
   auto pin = std::make_shared<pikv::request::pin>();
-  auto& kernels = context_->devices[lane_.value % context_->devices.size()].device->kernels();
+  auto& kernels = context_->devices[merging_device().value].device->kernels();
   auto task = [a, f, pin, dims = context_->dims, &kernels](gpu::executor& x, error& status) {
     *pin = f->client->try_pin();
     if (!*pin) {
@@ -173,7 +173,7 @@ void router_state::audit(std::shared_ptr<audit_flow> a) {
 }
 
 void router_state::compare_audit(const std::shared_ptr<audit_flow>& a) {
-  auto& kernels = context_->devices[lane_.value % context_->devices.size()].device->kernels();
+  auto& kernels = context_->devices[merging_device().value].device->kernels();
   jobs_.launch(
       self_, *context_->lanes[lane_.value].stream, "audit",
       [a, dims = context_->dims, &kernels](gpu::executor& x, error&) {

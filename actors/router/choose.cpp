@@ -23,17 +23,19 @@ shard_facts router_state::known_of_shards(const policy_set& p) {
 
 /// Where all settled pages of the batch lie on one device, it chooses among them itself, unless the
 /// scores of so many rows are better made in pieces of scratch memory.
-bool router_state::owner_can_choose(const attend_flow& f) {
-  constexpr std::uint64_t most_score_bytes = std::uint64_t{64} << 20;
+bool router_state::owner_can_choose(const attend_flow& f) const {
   if (f.owners.size() != 1)
     return false;
+  const auto& kernels = context_->devices[f.owners.front().device.value].device->kernels();
+  return scores_bytes(f) <= most_score_bytes && can_choose(kernels, context_->dims, *f.policies);
+}
+
+std::uint64_t router_state::scores_bytes(const attend_flow& f) const {
   std::uint64_t scores = 0;
   for (const auto& part : f.request.parts)
     scores += std::uint64_t{part.tokens} * context_->dims.query_heads
               * sequences_.find(part.sequence)->layers[f.request.layer].settled;
-  const auto& kernels = context_->devices[f.owners.front().device.value].device->kernels();
-  return scores * sizeof(float) <= most_score_bytes
-         && can_choose(kernels, context_->dims, *f.policies);
+  return scores * sizeof(float);
 }
 
 /// Into scratch memory of the first owner, where it may be read on the device.

@@ -79,6 +79,9 @@ public:
       : layers_(layers), devices_(devices) {}
 
   sequence_record* find(sequence_id x);
+  const sequence_record* find(sequence_id x) const {
+    return const_cast<lane_sequences*>(this)->find(x);
+  }
   sequence_record& open(sequence_id x);
   bool fork(sequence_id parent, sequence_id child);
   bool close(sequence_id x) { return sequences_.erase(x) != 0; }

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <pikv/actors/choice/device_order.hpp>
 #include <pikv/actors/router/attend_flow.hpp>
 
 namespace pikv {
@@ -25,13 +26,17 @@ void add_uses(const surveyed_page* facts, std::span<const float> mass, std::uint
 
 void router_state::merge(const flow_ptr& f) {
   auto& stream = *context_->lanes[lane_.value].stream;
-  auto& kernels = context_->devices[lane_.value % context_->devices.size()].device->kernels();
+  auto& kernels = context_->devices[merging_device().value].device->kernels();
   // The task's own: it goes with the task, whatever becomes of the flow.
   auto pin = std::make_shared<pikv::request::pin>();
   auto task = [f, pin, context = context_, &kernels](gpu::executor& x, error& status) {
     *pin = f->client->try_pin();
     if (!*pin) {
       status = {errc::cancelled, "the request ended before its partials were merged"};
+      return;
+    }
+    if (const auto& order = f->client->order; order && order->failed().code != errc::ok) {
+      status = order->failed();
       return;
     }
     const auto& dims = context->dims;
@@ -78,8 +83,14 @@ void router_state::merge(const flow_ptr& f) {
     if (b.ticket && !b.ticket_waits)
       b.ticket->pass(x);
   };
+  if (f->client->order)
+    f->client->order->wait(device_order::step::attended, stream);
   jobs_.launch(
-      self_, stream, "merge", std::move(task), [this, f] { complete(f); },
+      self_, stream, "merge", std::move(task),
+      [this, f] {
+        f->merged = true;
+        go_on(f);
+      },
       [this, f](const error& e) { fail(f, e); });
 }
 
@@ -87,7 +98,12 @@ void router_state::report_use(attend_flow& f) {
   const auto& p = *f.policies;
   if (!p.wants_mass && !(p.wants_reads && (f.surveyed || f.chooses)))
     return;
-  auto& uses = f.mass ? f.uses : f.chooses ? f.owners.front().done.uses : f.out->uses;
+  for (auto& o : f.owners) // pages of different owners are different ones
+    for (std::size_t i = 0; f.chooses && !f.mass && i < o.done.uses.size(); ++i) {
+      f.uses.resize(f.request.parts.size());
+      std::ranges::copy(o.done.uses[i], std::back_inserter(f.uses[i]));
+    }
+  auto& uses = f.mass || f.chooses ? f.uses : f.out->uses;
   for (std::size_t i = 0; i < uses.size(); ++i)
     caf::anon_send(context_->scheduler.get(0).handle,
                    attended_event{f.request.layer, f.request.parts[i].sequence,
@@ -133,8 +149,11 @@ void router_state::complete(const flow_ptr& f) {
     probe_->accounts(account);
     probe_->route_width(out.attend.routed_shards, rows);
   }
-  if (f->policies->counts_shards)
-    shards_.add(rows, f->chooses ? f->owners.front().done.shards : f->out->shards);
+  if (f->policies->counts_shards) {
+    for (const auto& o : f->owners)
+      std::ranges::copy(o.done.shards, std::back_inserter(f->out->shards));
+    shards_.add(rows, f->out->shards);
+  }
   report_use(*f); // before the client hears: its next append must not overtake this
   if (f->audited)
     return copy_for_audit(f, std::move(out));

@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include <pikv/messages/owner_messages.hpp>
+#include <pikv/messages/attend_messages.hpp>
 
 namespace pikv {
 

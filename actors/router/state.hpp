@@ -42,6 +42,7 @@ public:
 private:
   struct append_flow;
   struct attend_flow;
+  struct owner_work; ///< of an attend
   struct audit_flow;
   using flow_ptr = std::shared_ptr<attend_flow>;
 
@@ -92,16 +93,20 @@ private:
   void tell_scheduler(std::uint32_t layer, std::uint64_t version,
                       const std::vector<settle_order>& pages, bool wait);
 
-  // attend.cpp, merge.cpp
+  // attend.cpp, choose.cpp, merge.cpp
   void attend(const client_request& r, std::shared_ptr<request> q);
   result<void> check_attend(const client_request& r, const request& q);
   result<void> take_gates(attend_flow& f);
   shard_facts known_of_shards(const policy_set& p);
-  bool owner_can_choose(const attend_flow& f);
+  bool owner_can_choose(const attend_flow& f) const;
+  static constexpr std::uint64_t most_score_bytes = std::uint64_t{64} << 20; ///< of one attend
+  std::uint64_t scores_bytes(const attend_flow& f) const;
   void survey(const flow_ptr& f);
   void plan(const flow_ptr& f);
   void read(const flow_ptr& f);
   void read_one(const flow_ptr& f, std::size_t owner_index);
+  void take_answer(const flow_ptr& f, std::size_t owner_index, const attend_done& done);
+  void go_on(const flow_ptr& f);
   void merge(const flow_ptr& f);
   void complete(const flow_ptr& f);
   void fail(const flow_ptr& f, const error& e);
@@ -109,6 +114,20 @@ private:
   void release(const attend_flow& f);
   void count_attend(const attend_flow& f, int change);
   void report_use(attend_flow& f);
+
+  /// Where the lane's stream is.
+  device_id merging_device() const noexcept {
+    return {static_cast<std::uint32_t>(lane_.value % context_->devices.size())};
+  }
+
+  // gather.cpp
+  bool can_order(const attend_flow& f) const;
+  void place_pages(attend_flow& f) const;
+  bool take_areas(attend_flow& f, std::size_t bytes) const;
+  bool prepare_gather(attend_flow& f) const;
+  void gather(const flow_ptr& f);
+  void merge_in_order(const flow_ptr& f);
+  bool take_partial(owner_work& x, const buffer_ref& out, const buffer_ref& lse) const;
 
   // rebalance.cpp
   void rebalance();

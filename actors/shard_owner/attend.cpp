@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <pikv/actors/choice/device_order.hpp>
 #include <pikv/actors/shard_owner/choosing.hpp>
 #include <pikv/actors/shard_owner/facts.hpp>
 #include <pikv/actors/shard_owner/state.hpp>
@@ -37,12 +38,6 @@ error lost(sequence_id x) {
                       x.value)};
 }
 
-/// A partial starts as "read nothing": the kernel only writes the rows of its parts.
-void clear_partial(float* out, float* lse, std::uint64_t rows, const gpu::cache_dims& dims) {
-  std::fill_n(lse, rows * dims.query_heads, -std::numeric_limits<float>::infinity());
-  std::memset(out, 0, rows * dims.query_heads * dims.head_dim * sizeof(float));
-}
-
 } // namespace
 
 result<gpu::block> write_facts(gpu::arena& arena, const std::vector<const page_table*>& tables) {
@@ -65,7 +60,8 @@ result<gpu::block> write_facts(gpu::arena& arena, const std::vector<const page_t
 
 result<void> shard_owner_state::take_tables(const attend_work& w, attending& job) {
   auto held = held_.find(w.ticket);
-  if (w.surveyed && (held == held_.end() || held->second.leases.size() != w.parts.size()))
+  const bool leased = w.surveyed || w.gather;
+  if (leased && (held == held_.end() || held->second.leases.size() != w.parts.size()))
     return {errc::cancelled, "the request ended before its attention began"};
   for (std::size_t i = 0; i < w.parts.size(); ++i) {
     const auto& part = w.parts[i];
@@ -82,12 +78,12 @@ result<void> shard_owner_state::take_tables(const attend_work& w, attending& job
                           part.sequence.value, w.layer, part.position + part.tokens - 1,
                           layer.appended)};
     job.broken.push_back(s->broken);
-    if (job.choice)
+    if (job.choice && !leased)
       if (auto r = add_summaries(layer, job.bare); !r)
         return r.error();
     layer.settled.mirror_on(*device().device);
-    job.settled.push_back(w.surveyed ? std::move(held->second.leases[i]) : layer.settled.lease());
-    job.windows.push_back(w.surveyed ? std::move(held->second.windows[i]) : layer.window.lease());
+    job.settled.push_back(leased ? std::move(held->second.leases[i]) : layer.settled.lease());
+    job.windows.push_back(leased ? std::move(held->second.windows[i]) : layer.window.lease());
     job.rows.push_back({job.settled.back().pages(), job.windows.back().views(), part.row_begin,
                         part.tokens, part.position});
   }
@@ -95,23 +91,27 @@ result<void> shard_owner_state::take_tables(const attend_work& w, attending& job
 }
 
 result<void> shard_owner_state::take_scratch(const attend_work& w, attending& job) {
-  auto take = [this, &w](std::size_t bytes, gpu::block& out, buffer_ref& ref) -> result<void> {
-    auto block = scratch(bytes);
+  if (w.direct && !w.page_mass)
+    return {}; // nothing that would have to be released
+  auto& held = held_[w.ticket];
+  held.lane = context_->lane_of(w.parts.front().sequence);
+  auto keep = [&held](result<gpu::block> block, gpu::block& out, buffer_ref& ref) -> result<void> {
     if (!block)
       return block.error();
     out = *block;
     ref = block->ref();
-    auto& held = held_[w.ticket];
-    held.lane = context_->lane_of(w.parts.front().sequence);
     held.blocks.push_back(std::move(*block));
     return {};
   };
   const auto heads = std::uint64_t{w.rows} * dims().query_heads;
   if (!w.direct) {
-    if (auto r = take(heads * dims().head_dim * sizeof(float), job.out, job.reply.out); !r)
+    if (auto r = keep(partial_memory(w.merges, heads * dims().head_dim * sizeof(float)), job.out,
+                      job.reply.out);
+        !r)
       return r;
-    if (auto r = take(heads * sizeof(float), job.lse, job.reply.lse); !r)
+    if (auto r = keep(partial_memory(w.merges, heads * sizeof(float)), job.lse, job.reply.lse); !r)
       return r;
+    held.partial = {job.reply.out, job.reply.lse};
   }
   if (!w.page_mass)
     return {};
@@ -127,9 +127,26 @@ result<void> shard_owner_state::take_scratch(const attend_work& w, attending& jo
   if (!facts)
     return facts.error();
   job.reply.facts = facts->ref();
-  held_[w.ticket].blocks.push_back(std::move(*facts));
+  held.blocks.push_back(std::move(*facts));
   return floats == 0 ? result<void>{}
-                     : take(floats * sizeof(float), job.page_lse, job.reply.page_lse);
+                     : keep(scratch(floats * sizeof(float)), job.page_lse, job.reply.page_lse);
+}
+
+/// Where the merge is, if there is room and this device can write there; else where both can.
+result<gpu::block> shard_owner_state::partial_memory(device_id merges, std::size_t bytes) {
+  auto& there = *context_->devices[merges.value].device;
+  if (&there.exchange() != &there.scratch())
+    if (auto near = there.exchange().allocate(bytes); near && device().device->reaches(near->data()))
+      return near;
+  return scratch(bytes);
+}
+
+/// An attend that failed before it was enqueued has been answered before this is asked.
+void shard_owner_state::tell_partial(const partial_work& w, promise<partial_place> p) {
+  if (auto held = held_.find(w.ticket); held != held_.end() && held->second.partial.lse.bytes > 0)
+    p.deliver(held->second.partial);
+  else
+    p.deliver(to_caf({errc::cancelled, "the request ended before its partials were merged"}));
 }
 
 result<std::shared_ptr<shard_owner_state::attending>>
@@ -149,7 +166,7 @@ shard_owner_state::prepare_attend(const attend_work& w) {
     if (auto r = job->choice->prepare(job->settled, job->rows, w.gates); !r)
       return r.error();
   if (w.selection.bytes > 0) {
-    auto block = device().device->scratch().share(w.selection);
+    auto block = context_->share(w.selection);
     if (!block)
       return block.error();
     job->selection = std::move(*block);
@@ -175,9 +192,7 @@ error shard_owner_state::attending::run(const request_buffers& b, const cache_co
     args.selection = &chosen;
   }
   if (!work.direct) {
-    auto* partial = reinterpret_cast<float*>(out.data());
     args.lse = reinterpret_cast<float*>(lse.data());
-    clear_partial(partial, args.lse, work.rows, dims);
     args.out = {out.data(), dtype::f32, std::uint64_t{dims.query_heads} * dims.head_dim,
                 dims.head_dim};
   }
@@ -215,14 +230,20 @@ void shard_owner_state::attend(const attend_work& w, promise<attend_done> p) {
       status = {errc::cancelled, "the request ended before its attention ran"};
       return;
     }
-    for (std::size_t i = 0; i < job->broken.size(); ++i)
-      if (job->broken[i]->load(std::memory_order_acquire)) {
+    for (std::size_t i = 0; i < job->broken.size() && status.code == errc::ok; ++i)
+      if (job->broken[i]->load(std::memory_order_acquire))
         status = lost(asked.parts[i].sequence);
-        return;
-      }
-    status = job->run(pin->buffers(), *context, kernels, x);
+    if (r->order && status.code == errc::ok)
+      status = r->order->failed();
+    if (status.code == errc::ok)
+      status = job->run(pin->buffers(), *context, kernels, x);
+    if (r->order && status.code != errc::ok)
+      r->order->fail(status);
   };
   wait_until_ready(w.ticket);
+  const auto r = context_->requests.find(w.ticket);
+  if (w.gather && r)
+    r->order->wait(device_order::step::shared, *device().compute);
   jobs_.launch(
       self_, *device().compute, "attend", std::move(task),
       [job, p]() mutable {
@@ -231,6 +252,8 @@ void shard_owner_state::attend(const attend_work& w, promise<attend_done> p) {
         p.deliver(std::move(job->reply));
       },
       [p](const error& e) mutable { p.deliver(to_caf(e)); });
+  if (r && r->order)
+    r->order->add(device_order::step::attended, device().compute->record());
 }
 
 } // namespace pikv

@@ -2,6 +2,7 @@
 #include <pikv/actors/shard_owner/choosing.hpp>
 
 #include <algorithm>
+#include <map>
 
 #include <pikv/actors/shard_owner/facts.hpp>
 #include <pikv/gpu/host/worker_pool.hpp>
@@ -17,6 +18,30 @@ gpu::score_kind score_of(const policies::selection_policy& x) noexcept {
   case policies::page_score::none: break;
   }
   return gpu::score_kind::none;
+}
+
+std::vector<page_use> uses_of(std::span<const std::uint32_t> reads, const page_table& table) {
+  // Where no page is missing the index says which one it is, and cold memory is not touched.
+  const auto& memory = table.memory;
+  const bool whole =
+      !memory.empty() && memory.back().page - memory.front().page + 1 == memory.size();
+  std::vector<page_use> uses;
+  for (std::uint32_t i = 0; i < reads.size(); ++i)
+    if (reads[i] > 0)
+      uses.push_back({whole ? memory.front().page + i : memory[i].page, reads[i], 0.0F});
+  return uses;
+}
+
+/// Adds what was read of each shard. Pages that are gone cannot be told apart by route here; no
+/// policy that asks for those can be said as a rule.
+void add_shards(std::span<const std::uint32_t> reads, std::uint32_t kv_heads,
+                const page_table& table, std::vector<shard_use>& uses) {
+  std::map<std::uint32_t, double> read;
+  for (std::size_t i = 0; i < reads.size(); ++i)
+    if (reads[i] > 0)
+      read[table.views[i].shard.value] += static_cast<double>(reads[i]) * table.views[i].tokens * kv_heads;
+  for (const auto& [shard, entries] : read)
+    uses.push_back({shard, entries, 0});
 }
 
 } // namespace
@@ -45,7 +70,7 @@ choosing::choosing(context_ptr context, device_id device,
                    std::shared_ptr<const policy_set> policies, const page_geometry& geometry,
                    const attend_work& work)
     : kernels_(context->devices[device.value].device->kernels()),
-      scratch_(context->devices[device.value].device->scratch()) {
+      scratch_(context->devices[device.value].device->scratch()), gather_(work.gather) {
   in_.context = std::move(context);
   in_.policies = std::move(policies);
   in_.geometry = geometry;
@@ -64,30 +89,45 @@ choosing::choosing(context_ptr context, device_id device,
 result<void> choosing::prepare(const std::vector<table_lease>& settled,
                                std::span<const gpu::sequence_rows> rows, const buffer_ref& gates) {
   if (gates.bytes > 0) {
-    auto block = scratch_.share(gates);
+    auto block = in_.context->share(gates);
     if (!block)
       return block.error();
     in_.gates.block = std::move(*block);
   }
   if (!on_device())
     return prepare_host(settled, rows);
-  std::size_t pages = 0;
-  for (const auto& t : settled)
-    pages = std::max(pages, t.views().size());
+  std::size_t pages = 0, own = 0; // of any sequence: to choose from, and on this device
+  for (std::size_t i = 0; i < settled.size(); ++i) {
+    own = std::max(own, settled[i].views().size());
+    pages = std::max<std::size_t>(pages, gather_ ? gather_.places[i].pages : own);
+  }
   const auto& selection = *in_.policies->selection;
   capacity_ = static_cast<std::uint32_t>(
-      selection.score() == policies::page_score::none ? pages : selection.pages_to_read(pages));
+      selection.score() == policies::page_score::none
+          ? own
+          : std::min<std::size_t>(own, selection.pages_to_read(pages)));
+  if (gather_)
+    if (auto r = prepare_gathered(); !r)
+      return r;
   const auto lists = std::size_t{in_.rows} * scopes_;
   auto totals = scratch_.allocate(lists * sizeof(choice_total));
   if (!totals)
     return totals.error();
   totals_ = std::move(*totals);
-  if (!in_.policies->wants_reads || capacity_ == 0)
+  if (!(in_.policies->wants_reads || in_.policies->counts_shards) || capacity_ == 0)
     return {};
   auto block = scratch_.allocate(lists * capacity_ * sizeof(std::uint32_t));
   if (!block)
     return block.error();
   lists_ = std::move(*block);
+  return {};
+}
+
+result<void> choosing::prepare_gathered() {
+  auto area = in_.context->share(gather_.areas[gather_.own_area]);
+  if (!area)
+    return area.error();
+  area_ = std::move(*area);
   return {};
 }
 
@@ -174,6 +214,7 @@ void choosing::choose_on_device(const request_buffers& buffers,
   args.budget = *p.selection->budget();
   args.scopes = scopes_;
   args.capacity = capacity_;
+  args.gathered = {p.scores, gather_.places, area_ ? area_.data() : nullptr};
   args.totals = reinterpret_cast<choice_total*>(totals_.data());
   args.lists = lists_ ? reinterpret_cast<std::uint32_t*>(lists_.data()) : nullptr;
   kernels_.choose(args, selection, x);
@@ -194,27 +235,37 @@ void choosing::account_device(const std::vector<table_lease>& settled, attend_do
   const auto kv_heads = in_.context->dims.kv_heads;
   const auto per_scope = kv_heads / scopes_;
   const auto* totals = reinterpret_cast<const choice_total*>(totals_.data());
+  const bool leads = !gather_ || gather_.leads;
   auto facts = rows_.begin();
   for (const auto& part : in_.parts)
     for (std::uint32_t i = 0; i < part.tokens; ++i, ++facts) {
       const auto* of_row = totals + std::size_t{part.row_begin + i} * scopes_;
       reply.read += facts->always * kv_heads;
       reply.evicted += facts->evicted * kv_heads;
-      reply.not_routed += (facts->old - of_row->routed_tokens) * kv_heads;
+      reply.not_routed += facts->old * kv_heads;
+      if (!leads)
+        continue; // another owner counts the rest, for all of them
+      reply.not_routed -= std::uint64_t{of_row->routed_tokens} * kv_heads;
       reply.routed_shards += of_row->routed_shards;
       for (std::uint32_t s = 0; s < scopes_; ++s) {
         reply.read += std::uint64_t{of_row[s].tokens} * per_scope;
         reply.not_selected += std::uint64_t{of_row[s].routed_tokens - of_row[s].tokens} * per_scope;
       }
     }
-  if (in_.policies->wants_reads)
-    for (std::size_t i = 0; i < in_.parts.size(); ++i)
-      reply.uses.push_back(count_uses(in_.parts[i], *settled[i].get()));
+  for (std::size_t i = 0; i < in_.parts.size(); ++i) {
+    const auto& table = *settled[i].get();
+    const auto reads = count_reads(in_.parts[i], table);
+    if (in_.policies->wants_reads)
+      reply.uses.push_back(uses_of(reads, table));
+    if (in_.policies->counts_shards)
+      add_shards(reads, per_scope, table, reply.shards);
+  }
 }
 
 /// How many rows (times scopes) chose each page.
-std::vector<page_use> choosing::count_uses(const work_part& part, const page_table& table) const {
-  std::vector<std::uint32_t> reads(table.views.size());
+std::vector<std::uint32_t> choosing::count_reads(const work_part& part,
+                                                 const page_table& table) const {
+  std::vector<std::uint32_t> reads(lists_ ? table.views.size() : 0);
   const auto* totals = reinterpret_cast<const choice_total*>(totals_.data());
   const auto first = std::size_t{part.row_begin} * scopes_;
   for (auto list = first; lists_ && list < first + std::size_t{part.tokens} * scopes_; ++list) {
@@ -222,15 +273,7 @@ std::vector<page_use> choosing::count_uses(const work_part& part, const page_tab
     for (std::uint32_t i = 0; i < totals[list].pages; ++i)
       ++reads[pages[i]];
   }
-  // Where no page is missing the index says which one it is, and cold memory is not touched.
-  const auto& memory = table.memory;
-  const bool whole =
-      !memory.empty() && memory.back().page - memory.front().page + 1 == memory.size();
-  std::vector<page_use> uses;
-  for (std::uint32_t i = 0; i < reads.size(); ++i)
-    if (reads[i] > 0)
-      uses.push_back({whole ? memory.front().page + i : memory[i].page, reads[i], 0.0F});
-  return uses;
+  return reads;
 }
 
 } // namespace pikv

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// The choice of pages for an attend whose settled pages all lie on one device: in the same task as
-/// the attention, so that nothing travels between q and the output. By the device's own kernel
-/// where it has one and the policies can be said as rules (messages/choice.hpp), else from scores
-/// by the policies themselves (actors/choice/plan.hpp).
+/// The choice of pages that an owner makes in the same task as the attention, so that nothing
+/// travels between q and the output. By the device's own kernel where it has one and the policies
+/// can be said as rules (messages/choice.hpp): among its own pages where those are all, else among
+/// all that the owners have shared (share.cpp). Without such a kernel from scores by the policies
+/// themselves (actors/choice/plan.hpp), where all pages are its own.
 #pragma once
 
 #include <cstdint>
@@ -52,7 +53,9 @@ private:
   void choose_on_device(const request_buffers& buffers, std::span<const gpu::sequence_rows> rows,
                         gpu::page_selection& selection, gpu::executor& x);
   void account_device(const std::vector<table_lease>& settled, attend_done& reply) const;
-  std::vector<page_use> count_uses(const work_part& part, const page_table& table) const;
+  std::vector<std::uint32_t> count_reads(const work_part& part, const page_table& table) const;
+
+  result<void> prepare_gathered();
 
   plan_input in_; ///< owner 0 is this device
   plan_output plan_;
@@ -61,6 +64,8 @@ private:
   gpu::arena& scratch_;
   std::vector<std::uint64_t> offsets_; ///< of the scores of each part
   gpu::block totals_, lists_;          ///< of a choice on the device
+  gathering gather_;                   ///< empty: all pages are this device's
+  gpu::block area_;
   std::uint32_t scopes_ = 1;
   std::uint32_t capacity_ = 0;
   std::vector<row_tokens> rows_; ///< of each row, part by part

@@ -49,8 +49,12 @@ shard_owner_actor::behavior_type owner_behaviour(self_pointer self, context_ptr 
       [=](const survey_work& w) {
         return in_order<survey_done>(self, w, &shard_owner_state::survey);
       },
+      [=](const share_work& w) { return in_order<ack_atom>(self, w, &shard_owner_state::share); },
       [=](const attend_work& w) {
         return in_order<attend_done>(self, w, &shard_owner_state::attend);
+      },
+      [=](const partial_work& w) {
+        return in_order<partial_place>(self, w, &shard_owner_state::tell_partial);
       },
       [=](const release_work& w) { self->state.in_order([=] { self->state.release(w.ticket); }); },
       [=](const sequence_work& w) {

@@ -35,6 +35,7 @@ struct held_request {
   std::vector<table_lease> leases;  ///< of a survey, one per part: settled pages,
   std::vector<table_lease> windows; ///< and windows, from which pages may settle before the attend
   std::vector<gpu::block> blocks;   ///< scores and partials that the router reads
+  partial_place partial;            ///< of the attend, once it is enqueued
 };
 
 /// Pages whose summary has to be made first, because the policies changed since they settled.
@@ -80,9 +81,11 @@ public:
   void drop(const drop_work& w);
   std::uint64_t evict(const evict_work& w);
 
-  // survey.cpp, attend.cpp
+  // survey.cpp, share.cpp, attend.cpp
   void survey(const survey_work& w, promise<survey_done> p);
+  void share(const share_work& w, promise<ack_atom> p);
   void attend(const attend_work& w, promise<attend_done> p);
+  void tell_partial(const partial_work& w, promise<partial_place> p);
   void release(ticket_id ticket) { held_.erase(ticket); }
 
   // sequences.cpp
@@ -104,6 +107,7 @@ private:
   struct migrating;
   struct attending;
   struct surveying;
+  struct sharing;
 
   /// Lets the compute stream wait until the client's tensors may be used.
   void wait_until_ready(ticket_id ticket);
@@ -136,6 +140,10 @@ private:
   result<std::shared_ptr<attending>> prepare_attend(const attend_work& w);
   result<void> take_tables(const attend_work& w, attending& job);
   result<void> take_scratch(const attend_work& w, attending& job);
+  result<gpu::block> partial_memory(device_id merges, std::size_t bytes);
+
+  // share.cpp
+  result<std::shared_ptr<sharing>> prepare_share(const share_work& w);
 
   // survey.cpp
   result<std::shared_ptr<surveying>> prepare_survey(const survey_work& w);

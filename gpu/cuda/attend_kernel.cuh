@@ -5,7 +5,7 @@
 
 #include <pikv/gpu/cuda/attend_merge.cuh>
 #include <pikv/gpu/cuda/attend_producer.cuh>
-#include <pikv/gpu/cuda/select_shares.cuh>
+#include <pikv/gpu/cuda/chained.cuh>
 #include <pikv/gpu/cuda/status.hpp>
 
 namespace pikv::gpu::cuda {

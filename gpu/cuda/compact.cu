@@ -2,7 +2,7 @@
 #include <pikv/gpu/cuda/codec_numeric.cuh>
 #include <pikv/gpu/cuda/launch_chained.hpp>
 #include <pikv/gpu/cuda/select.hpp>
-#include <pikv/gpu/cuda/select_shares.cuh>
+#include <pikv/gpu/cuda/chained.cuh>
 
 namespace pikv::gpu::cuda {
 namespace {

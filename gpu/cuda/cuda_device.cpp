@@ -22,9 +22,9 @@ namespace {
 class cuda_device final : public device {
 public:
   cuda_device(const device_options& x, int gpu, std::string name, slab_arena_ptr memory,
-              slab_arena_ptr scratch)
+              slab_arena_ptr scratch, slab_arena_ptr exchange)
       : options_(x), gpu_(gpu), name_(std::move(name)), memory_(std::move(memory)),
-        scratch_(std::move(scratch)) {}
+        scratch_(std::move(scratch)), exchange_(std::move(exchange)) {}
 
   device_id id() const noexcept override { return options_.id; }
   std::string_view backend() const noexcept override { return "cuda"; }
@@ -32,6 +32,7 @@ public:
   bool reaches(const void* p) const noexcept override { return can_reach(gpu_, p); }
   arena& memory() noexcept override { return *memory_; }
   arena& scratch() noexcept override { return *scratch_; }
+  arena& exchange() noexcept override { return exchange_ ? *exchange_ : *scratch_; }
   const kernel_table& kernels() const noexcept override { return cuda_kernels(); }
 
   result<void> supports(const cache_dims& dims, form raw) const override {
@@ -81,6 +82,7 @@ private:
   const std::string name_;
   const slab_arena_ptr memory_;
   const slab_arena_ptr scratch_;
+  const slab_arena_ptr exchange_; ///< null: none was asked for
 };
 
 /// Whole extents of the arena; a budget below one is useless anyway.
@@ -91,8 +93,8 @@ result<std::unique_ptr<memory_source>> device_region(int gpu, std::size_t bytes)
   if (const auto code = cudaMalloc(&p, whole(bytes)); code != cudaSuccess) {
     cudaGetLastError();
     return error{errc::over_budget,
-                 fmt::format("GPU {} has no {} bytes for pages; lower devices.memory ({})", gpu,
-                             bytes, cudaGetErrorString(code))};
+                 fmt::format("GPU {} has no {} bytes left; lower devices.memory ({})", gpu, bytes,
+                             cudaGetErrorString(code))};
   }
   return std::unique_ptr<memory_source>{
       std::make_unique<region_source>(static_cast<std::byte*>(p), whole(bytes), [p, gpu] {
@@ -137,10 +139,18 @@ result<std::shared_ptr<device>> make_cuda_device(const device_options& x) {
   auto scratch = host_region(x.scratch_bytes);
   if (!scratch)
     return scratch.error();
+  slab_arena_ptr exchange;
+  if (x.exchange_bytes > 0) {
+    auto region = device_region(gpu, x.exchange_bytes);
+    if (!region)
+      return region.error();
+    exchange = slab_arena::make(x.id, arena_kind::exchange, x.exchange_bytes, {}, std::move(*region));
+  }
   return std::shared_ptr<device>(std::make_shared<cuda_device>(
       x, gpu, fmt::format("{} (sm_{}{})", properties.name, properties.major, properties.minor),
       slab_arena::make(x.id, arena_kind::memory, x.memory_bytes, {}, std::move(*memory)),
-      slab_arena::make(x.id, arena_kind::scratch, x.scratch_bytes, {}, std::move(*scratch))));
+      slab_arena::make(x.id, arena_kind::scratch, x.scratch_bytes, {}, std::move(*scratch)),
+      std::move(exchange)));
 }
 
 } // namespace pikv::gpu::cuda

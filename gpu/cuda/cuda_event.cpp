@@ -5,18 +5,16 @@
 
 namespace pikv::gpu::cuda {
 
-cuda_event::cuda_event() {
-  if (cudaEventCreateWithFlags(&event_, cudaEventDisableTiming) != cudaSuccess)
-    event_ = nullptr;
-}
-
 cuda_event::~cuda_event() {
   if (event_ != nullptr)
     cudaEventDestroy(event_);
 }
 
 void cuda_event::record(CUstream_st* stream) noexcept {
-  // A failure here is one of the GPU itself, which the stream's tasks report.
+  // Made here, not where somebody asks for it: an event belongs to the GPU of its stream, which is
+  // current now. A failure is one of the GPU itself, which the stream's tasks report.
+  if (cudaEventCreateWithFlags(&event_, cudaEventDisableTiming) != cudaSuccess)
+    event_ = nullptr;
   if (event_ == nullptr)
     cudaStreamSynchronize(stream);
   else

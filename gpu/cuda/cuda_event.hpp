@@ -15,14 +15,13 @@ namespace pikv::gpu::cuda {
 
 class cuda_event final : public event::impl {
 public:
-  /// On the current GPU; null where the driver gives none: the event then counts as done once
-  /// `record` was called, and `record` waits for the stream.
-  cuda_event();
+  cuda_event() = default;
   ~cuda_event() override;
   cuda_event(const cuda_event&) = delete;
   cuda_event& operator=(const cuda_event&) = delete;
 
-  void record(CUstream_st* stream) noexcept; ///< once
+  /// Once, with the stream's GPU current. Where the driver gives no event it waits for the stream.
+  void record(CUstream_st* stream) noexcept;
   /// Lets the later work of `stream` wait. Blocks the calling thread until `record` was called.
   void hold(CUstream_st* stream) noexcept;
 

@@ -50,11 +50,13 @@ result<void> select(const select_launch& x, CUstream_st* stream) {
     return {};
   select_shape s;
   s.x = x;
+  // Gathered pages are written by other devices: the first kernel waits for all of the stream.
   if (x.route.kind == route_kind::mass) {
     s.shard_shares = reinterpret_cast<unsigned long long*>(x.workspace);
     const dim3 grid(x.dims.kv_heads, x.bounds.rows, x.bounds.sequences);
     if (auto ok =
-            launch_chained(shard_kernel, "launch of route", grid, tuning.threads, 0, s, stream);
+            launch_chained(shard_kernel, "launch of route", grid, tuning.threads, 0, s, stream,
+                           x.own == nullptr);
         !ok)
       return ok;
   }
@@ -64,7 +66,8 @@ result<void> select(const select_launch& x, CUstream_st* stream) {
                              + (keys_fit(x) ? x.bounds.pages * sizeof(std::uint32_t) : 0);
   const dim3 grid(x.scopes, x.bounds.rows, x.bounds.sequences);
   return launch_chained(keys_fit(x) ? select_kernel<true> : select_kernel<false>,
-                        "launch of select", grid, tuning.threads, shared, s, stream);
+                        "launch of select", grid, tuning.threads, shared, s, stream,
+                        x.own == nullptr || x.route.kind == route_kind::mass);
 }
 
 } // namespace pikv::gpu::cuda

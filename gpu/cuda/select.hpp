@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Routing and page selection on a CUDA device, without the host: from scores to the lists of pages
-/// that attention reads. Meaning: policies/routing and policies/selection, for pages of one device.
-/// Old pages are settled pages outside the row's window; younger ones are always read.
+/// that attention reads. Meaning: policies/routing and policies/selection. Old pages are settled
+/// pages outside the row's window; younger ones are always read.
 #pragma once
 
 #include <cstddef>
@@ -28,9 +28,19 @@ struct select_route {
   const float* mass_scores = nullptr;       ///< device, from `score` of kind mass
 };
 
+/// This device's own among gathered pages.
+struct own_pages {
+  std::uint32_t begin = 0;
+  std::uint32_t count = 0;
+};
+
 struct select_launch {
   cache_dims dims;
   const attend_sequence* sequences = nullptr; ///< device `[bounds.sequences]`
+  /// Device `[bounds.sequences]`, or null: all pages are this device's. With it the settled pages of
+  /// a sequence are those that several devices have gathered, in any order, and lists name own ones,
+  /// counted from the first; pages that are not old have no score (-inf).
+  const own_pages* own = nullptr;
   settled_bounds bounds;
   std::uint32_t rows = 0;   ///< of the batch
   std::uint32_t window = 0; ///< tokens that a row reads in any case
@@ -39,7 +49,7 @@ struct select_launch {
   const float* scores = nullptr; ///< device, from `score`; null: every old page of the route
   select_budget budget;          ///< with `scores`
 
-  std::uint32_t capacity = 0;           ///< pages that a list has room for; more are not selected
+  std::uint32_t capacity = 0; ///< pages that a list has room for; more are not selected
   std::uint32_t* lists = nullptr;       ///< out: device `[rows, scopes, capacity]`, ascending
   std::uint32_t* counts = nullptr;      ///< out: device `[rows, scopes]`
   std::uint32_t* always_from = nullptr; ///< out: device `[rows]`, as page_selection
@@ -62,7 +72,7 @@ struct compact_launch {
 
 std::size_t select_workspace_bytes(const select_launch& x) noexcept;
 
-/// Both only enqueue; one or two kernels, and one. Equal scores rank by their index, lower first.
+/// Both only enqueue; one or two kernels, and one. Equal scores rank by position, lower first.
 /// Nothing is written for rows that belong to no sequence: for `compact` after a batch with such
 /// rows their counts must be 0 beforehand.
 result<void> select(const select_launch& x, CUstream_st* stream);

@@ -16,10 +16,10 @@ __global__ void __launch_bounds__(tuning.threads, tuning.blocks)
   __shared__ share_storage<tuning.threads> t;
   __shared__ count_storage counts;
   const select_launch& x = s.x;
-  const block_row r = row_of(x.sequences);
+  const block_row r = row_of(x);
   std::uint32_t old = 0;
   for (std::uint32_t i = threadIdx.x; r.valid && i < r.s.settled_count; i += tuning.threads)
-    old += is_old(r.s.settled[i], x.window, r.position) ? 1 : 0;
+    old += x.own != nullptr || is_old(r.s.settled[i], x.window, r.position) ? 1 : 0;
   for (std::uint32_t i = threadIdx.x; i < x.route.shards; i += tuning.threads)
     sums[i] = 0;
   old = count_block({.sum = old}, counts).sum;
@@ -62,9 +62,15 @@ __device__ __forceinline__ std::uint32_t shard_of_mark(std::uint32_t mark) {
   return (mark & 0xFFFF) - 1;
 }
 
+/// What a row's pages come to.
+struct marked_pages {
+  std::uint32_t own_old = 0;  ///< the row reads its own pages from here on in any case
+  std::uint32_t span = 0;     ///< pages that hold all old ones
+  std::uint32_t eligible = 0; ///< kept old pages
+};
+
 /// Marks kept old pages, others with 0, and counts the pages of the shards.
-/// Returns the number of old pages and of kept ones among them.
-__device__ __forceinline__ uint2 mark_pages(const select_launch& x, const block_row& r,
+__device__ __forceinline__ marked_pages mark_pages(const select_launch& x, const block_row& r,
                                             std::uint32_t* keys, route_storage& route,
                                             select_storage& t) {
   const bool routes = x.route.kind != route_kind::all;
@@ -80,13 +86,13 @@ __device__ __forceinline__ uint2 mark_pages(const select_launch& x, const block_
     const bool old = is_old(page, x.window, r.position);
     const bool counts = old && is_kept(page);
     keys[i] = counts ? mark_of(page) : 0;
-    n.sum += old ? 1 : 0;
+    n.sum += old && i - r.own.begin < r.own.count ? 1 : 0;
     n.other += counts ? 1 : 0;
     if (routes && counts && page.shard.value < x.route.shards)
       atomicAdd(&route.pages[page.shard.value], 1);
   }
   n = count_block(n, t.counts[0]);
-  return {n.sum, n.other};
+  return {n.sum, x.own == nullptr ? n.sum : r.s.settled_count, n.other};
 }
 
 /// Turns marks into keys that order as the shares do. Returns how many pages may be taken, their
@@ -124,25 +130,54 @@ __device__ __forceinline__ block_counts make_keys(const select_shape& s, const b
   return count_block(n, t.counts[1]);
 }
 
-/// Takes the pages of one list. Returns how many, and this thread's part of their tokens where
-/// totals are asked for: pages need not be full.
+/// Gathered pages lie device by device: of those with the key of the cut the first by position are
+/// taken. The keys become ones that say so.
+__device__ __forceinline__ key_cut cut_by_position(const block_row& r, std::uint32_t* keys,
+                                                   std::uint32_t span, std::uint32_t wanted,
+                                                   key_cut cut, select_storage& t) {
+  constexpr std::uint32_t most = 0xFFFFFFFFU;
+  __syncthreads();
+  for (std::uint32_t i = threadIdx.x; i < span; i += tuning.threads) {
+    const std::uint32_t key = keys[i];
+    const bool tied = key != 0 && key == cut.key;
+    keys[i] = tied ? most - 1 - in_global(r.s.settled + i)->first_position
+                   : (key > cut.key ? most : 0);
+  }
+  __syncthreads();
+  return find_cut(keys, span, wanted, 1, most, t.top);
+}
+
+/// Takes the pages of one list. Returns how many of them are own, and this thread's part of the
+/// tokens of all where totals are asked for: pages need not be full.
 __device__ __forceinline__ uint2 take_pages(const select_launch& x, const block_row& r,
-                                            const std::uint32_t* keys, std::uint32_t old,
+                                            std::uint32_t* keys, std::uint32_t span,
                                             std::uint32_t wanted, const block_counts& may,
                                             std::uint32_t* list, select_storage& t) {
   if (wanted == 0)
     return {0, 0};
   key_cut cut;
   if (wanted < may.sum)
-    cut = find_cut(keys, old, wanted, may.low, may.high, t.top);
+    cut = find_cut(keys, span, wanted, may.low, may.high, t.top);
   std::uint32_t tokens = 0;
+  if (x.own == nullptr) {
+    const auto take = [&](std::uint32_t place, std::uint32_t page) {
+      list[place] = page;
+      if (x.totals != nullptr)
+        tokens += in_global(r.s.settled + page)->tokens;
+    };
+    const std::uint32_t taken = take_above(keys, span, cut, take, t.top);
+    return {taken, tokens};
+  }
+  if (cut.ties > 0)
+    cut = cut_by_position(r, keys, span, wanted, cut, t);
+  for (std::uint32_t i = threadIdx.x; x.totals != nullptr && i < span; i += tuning.threads)
+    tokens += keys[i] > cut.key ? in_global(r.s.settled + i)->tokens : 0;
   const auto take = [&](std::uint32_t place, std::uint32_t page) {
-    list[place] = page;
-    if (x.totals != nullptr)
-      tokens += in_global(r.s.settled + page)->tokens;
+    if (place < x.capacity)
+      list[place] = page;
   };
-  const std::uint32_t taken = take_above(keys, old, cut, take, t.top);
-  return {taken, tokens};
+  const std::uint32_t taken = take_above(keys + r.own.begin, r.own.count, cut, take, t.top);
+  return {min(taken, x.capacity), tokens};
 }
 
 /// Writes one list's totals; `taken` as from take_pages.
@@ -165,7 +200,7 @@ __global__ void __launch_bounds__(tuning.threads, tuning.blocks)
   extern __shared__ __align__(16) std::byte shared[];
   __shared__ select_storage t;
   const select_launch& x = s.x;
-  const block_row r = row_of(x.sequences);
+  const block_row r = row_of(x);
   const std::size_t list = std::size_t{r.row} * x.scopes + blockIdx.x;
   auto& route = *reinterpret_cast<route_storage*>(shared);
   std::uint32_t* keys = reinterpret_cast<std::uint32_t*>(
@@ -173,29 +208,32 @@ __global__ void __launch_bounds__(tuning.threads, tuning.blocks)
   if constexpr (!SharedKeys)
     keys = in_global(s.global_keys + list * x.bounds.pages);
   // The page table was there before the scores were begun; a workspace may still be in use.
-  uint2 old_kept{0, 0};
+  marked_pages pages;
   if (r.valid && SharedKeys)
-    old_kept = mark_pages(x, r, keys, route, t);
+    pages = mark_pages(x, r, keys, route, t);
   wait_for_previous_kernel();
   let_next_kernel_start();
   if (!r.valid)
     return;
   if (!SharedKeys)
-    old_kept = mark_pages(x, r, keys, route, t);
+    pages = mark_pages(x, r, keys, route, t);
   if (x.route.kind != route_kind::all)
     decide_route(s, r, route);
-  const block_counts may = make_keys(s, r, old_kept.x, keys, route, t);
-  const std::uint32_t budget = x.scores == nullptr ? may.sum : pages_to_read(x.budget, old_kept.y);
-  const std::uint32_t wanted = min(min(budget, may.sum), x.capacity);
+  const block_counts may = make_keys(s, r, pages.span, keys, route, t);
+  const std::uint32_t budget =
+      x.scores == nullptr ? may.sum : pages_to_read(x.budget, pages.eligible);
+  // A list of own pages has room for what it can hold of all that are taken.
+  const std::uint32_t wanted =
+      min(min(budget, may.sum), x.own == nullptr ? x.capacity : 0xFFFFFFFFU);
   const uint2 taken =
-      take_pages(x, r, keys, old_kept.x, wanted, may, x.lists + list * x.capacity, t);
+      take_pages(x, r, keys, pages.span, wanted, may, x.lists + list * x.capacity, t);
   if (x.totals != nullptr)
     total_up(x, list, taken, may.other, route, t);
   if (threadIdx.x != 0)
     return;
   x.counts[list] = taken.x;
   if (blockIdx.x == 0)
-    x.always_from[r.row] = old_kept.x;
+    x.always_from[r.row] = pages.own_old;
 }
 
 } // namespace pikv::gpu::cuda::select_detail

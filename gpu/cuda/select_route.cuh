@@ -27,14 +27,16 @@ struct select_shape {
 /// A block's row: blocks are (.., row of the sequence, sequence).
 struct block_row {
   attend_sequence s;
+  own_pages own; ///< without gathered pages all of them
   std::uint32_t row = 0; ///< of the batch
   std::uint32_t position = 0;
   bool valid = false;
 };
 
-__device__ __forceinline__ block_row row_of(const attend_sequence* sequences) {
+__device__ __forceinline__ block_row row_of(const select_launch& x) {
   block_row r;
-  r.s = sequences[blockIdx.z];
+  r.s = x.sequences[blockIdx.z];
+  r.own = x.own == nullptr ? own_pages{0, r.s.settled_count} : x.own[blockIdx.z];
   r.valid = blockIdx.y < r.s.row_count;
   r.row = r.s.row_begin + blockIdx.y;
   r.position = r.s.first_position + blockIdx.y;

@@ -6,6 +6,7 @@
 
 #include <cfloat>
 
+#include <pikv/gpu/cuda/chained.cuh>
 #include <pikv/gpu/cuda/codec_numeric.cuh>
 #include <pikv/gpu/cuda/score.hpp>
 
@@ -13,18 +14,6 @@ namespace pikv::gpu::cuda {
 
 inline constexpr std::uint32_t most_query_heads = choose_most_query_heads;
 inline constexpr float no_score = -__builtin_huge_valf();
-
-/// Lets the kernels of a chain start early and wait where they need what the one before wrote.
-__device__ __forceinline__ void wait_for_previous_kernel() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void let_next_kernel_start() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;");
-#endif
-}
 
 /// NaN as none, +inf as the largest float.
 __device__ __forceinline__ float clean_score(float x) {

@@ -15,6 +15,7 @@ void summarise(const summarise_args& args, executor& x) noexcept;
 void encode(const encode_args& args, executor& x) noexcept;
 void decode(const decode_args& args, executor& x) noexcept;
 void score(const score_args& args, executor& x) noexcept;
+void share(const share_args& args, executor& x) noexcept;
 void choose(const choose_args& args, page_selection& out, executor& x) noexcept;
 void attend(const attend_args& args, executor& x) noexcept;
 void merge(const merge_args& args, executor& x) noexcept;

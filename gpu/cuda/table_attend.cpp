@@ -203,6 +203,7 @@ const kernel_table& cuda_kernels() noexcept {
       .encode = table::encode,
       .decode = table::decode,
       .score = table::score,
+      .share = table::share,
       .choose = table::choose,
       .attend = table::attend,
       .merge = table::merge,

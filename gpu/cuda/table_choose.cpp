@@ -20,7 +20,7 @@ bool needs(const choose_args& a, score_kind kind) noexcept {
   return routes || (a.score == kind && kind != score_kind::none);
 }
 
-/// Of each sequence's block of scores.
+/// Of each sequence's block of scores on one device.
 std::vector<std::uint64_t> score_offsets(const choose_args& a) {
   std::vector<std::uint64_t> offsets;
   std::uint64_t next = 0;
@@ -114,6 +114,32 @@ compact_launch plan_compact(launch_queue& q, const choose_args& a, const select_
           a.lists};
 }
 
+/// The pages of all devices as the selection sees them, in place of this device's own.
+void use_gathered(launch_queue& q, const choose_args& a, select_launch& x) {
+  const auto& g = a.gathered;
+  const auto layout = layout_of(a.dims, a.sequences, g.places, g.scores);
+  std::vector<attend_sequence> list;
+  std::vector<own_pages> own;
+  x.bounds.pages = 0;
+  for (std::size_t i = 0; i < a.sequences.size(); ++i) {
+    const auto& s = a.sequences[i];
+    const auto& place = g.places[i];
+    list.push_back({reinterpret_cast<const page_view*>(g.area) + layout.pages_at(i), nullptr,
+                    place.pages, 0, s.row_begin, s.row_count, s.first_position,
+                    layout.scores_at(i)});
+    own.push_back({place.begin, place.capacity});
+    x.bounds.pages = std::max(x.bounds.pages, place.pages);
+  }
+  x.sequences = q.upload(std::span<const attend_sequence>{list});
+  x.own = q.upload(std::span<const own_pages>{own});
+  const auto scores = [&](score_kind kind) {
+    return reinterpret_cast<const float*>(g.area + layout.begin_of(kind));
+  };
+  if (a.route.kind == route_kind::mass)
+    x.route.mass_scores = scores(score_kind::mass);
+  x.scores = a.score == score_kind::none ? nullptr : scores(a.score);
+}
+
 } // namespace
 
 void choose(const choose_args& a, page_selection& out, executor& x) noexcept {
@@ -123,12 +149,15 @@ void choose(const choose_args& a, page_selection& out, executor& x) noexcept {
     const auto sequences = upload(q, a.sequences, offsets);
     if (!sequences)
       return sequences.error();
-    const auto scores = plan_scores(q, a, sequences->sequences,
-                                    scores_of(a.sequences, offsets, a.dims.query_heads));
+    const bool gathered = a.gathered.area != nullptr;
+    const auto scores =
+        gathered ? score_plan{}
+                 : plan_scores(q, a, sequences->sequences,
+                               scores_of(a.sequences, offsets, a.dims.query_heads));
     select_launch select;
     select.dims = a.dims;
     select.sequences = sequences->sequences;
-    select.bounds = scores.mass.bounds;
+    select.bounds = bounds_of(a.sequences);
     select.rows = a.rows;
     select.window = a.window;
     select.scopes = a.scopes;
@@ -138,6 +167,8 @@ void choose(const choose_args& a, page_selection& out, executor& x) noexcept {
                                                   : scores.quest.out;
     select.budget = a.budget;
     select.capacity = a.capacity;
+    if (gathered)
+      use_gathered(q, a, select);
     place_lists(q, a, select);
     select.workspace = q.reserve(select_workspace_bytes(select));
     const auto compact = plan_compact(q, a, select);

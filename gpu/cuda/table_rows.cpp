@@ -57,4 +57,12 @@ std::size_t scores_of(std::span<const sequence_rows> sequences,
   return n;
 }
 
+gather_layout layout_of(const cache_dims& dims, std::span<const sequence_rows> sequences,
+                        std::span<const gather_place> places, std::uint8_t scores) {
+  std::vector<std::uint32_t> rows;
+  for (const auto& s : sequences)
+    rows.push_back(s.row_count);
+  return {dims, places, rows, scores};
+}
+
 } // namespace pikv::gpu::cuda::table

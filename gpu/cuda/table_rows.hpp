@@ -12,6 +12,7 @@
 #include <pikv/gpu/cuda/launch_queue.hpp>
 #include <pikv/gpu/cuda/score.hpp>
 #include <pikv/gpu/cuda/staging.hpp>
+#include <pikv/gpu/gather.hpp>
 #include <pikv/gpu/kernels.hpp>
 
 namespace pikv::gpu::cuda::table {
@@ -41,5 +42,9 @@ result<uploaded_rows> upload(launch_queue& q, std::span<const sequence_rows> seq
 /// Floats of the blocks `[rows, query heads, settled pages]` up to the end of the last one.
 std::size_t scores_of(std::span<const sequence_rows> sequences,
                       std::span<const std::uint64_t> offsets, std::uint32_t query_heads);
+
+/// The layout of an area that these sequences' pages are gathered in.
+gather_layout layout_of(const cache_dims& dims, std::span<const sequence_rows> sequences,
+                        std::span<const gather_place> places, std::uint8_t scores);
 
 } // namespace pikv::gpu::cuda::table

@@ -185,8 +185,8 @@ result<block> slab_arena::share(const buffer_ref& ref) {
   if (ref.device != device_ || ref.arena != kind_)
     return {errc::invalid_argument,
             fmt::format("this buffer lies on device {}, arena {}; asked was device {}, arena {}",
-                        ref.device.value, ref.arena == arena_kind::memory ? "memory" : "scratch",
-                        device_.value, kind_ == arena_kind::memory ? "memory" : "scratch")};
+                        ref.device.value, to_string(ref.arena),
+                        device_.value, to_string(kind_))};
   if (ref.slot < slots_.size()) {
     detail::slot_record& x = slots_[ref.slot];
     std::uint64_t state = x.state.load(std::memory_order_acquire);
@@ -226,7 +226,7 @@ error slab_arena::refusal(outcome why, std::size_t bytes) const {
       errc::over_budget,
       fmt::format("{} bytes do not fit: {} of {} bytes of device {}'s {} are reserved, {} in use",
                   bytes, extents_.reserved(), extents_.capacity(), device_.value,
-                  kind_ == arena_kind::memory ? "memory" : "scratch", used_)};
+                  to_string(kind_), used_)};
 }
 
 } // namespace pikv::gpu
