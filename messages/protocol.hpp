@@ -93,6 +93,7 @@ CAF_ADD_TYPE_ID(pikv, (pikv::stream_done))
 CAF_ADD_TYPE_ID(pikv, (pikv::reload_work))
 
 CAF_ADD_ATOM(pikv, pikv, ack_atom, "ack")
+CAF_ADD_ATOM(pikv, pikv, enqueued_atom, "enqueued")
 CAF_ADD_ATOM(pikv, pikv, tick_atom, "tick")
 CAF_ADD_ATOM(pikv, pikv, decided_atom, "decided")
 CAF_ADD_ATOM(pikv, pikv, usage_atom, "usage")

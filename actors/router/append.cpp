@@ -61,6 +61,30 @@ void router_state::append(const client_request& r, std::shared_ptr<request> q) {
             });
   if (!f->fenced)
     settle(*f); // behind the append in the owner's mailbox
+  else if (!f->vote && std::ranges::all_of(f->owners, [this](const auto& x) {
+             return context_->devices[x.first.value].device->gpu() >= 0;
+           }))
+    lift_in_order(f);
+}
+
+/// Lets what follows begin when every device has the append in its stream. From there on it fails
+/// only as an append to one device does: by silence, which breaks the sequences of that device.
+void router_state::lift_in_order(const std::shared_ptr<append_flow>& f) {
+  auto asked = std::make_shared<std::size_t>(f->owners.size());
+  for (const auto& [device, x] : f->owners)
+    self_->request(owner(device), caf::infinite, enqueued_atom_v)
+        .then(
+            [this, f, asked](ack_atom) {
+              if (--*asked > 0 || f->waiting == 0 || f->failed.code != errc::ok)
+                return;
+              f->fenced = false;
+              f->lifted = true;
+              for (const auto& part : f->request.parts)
+                fence(part.sequence, f->request.layer, -1);
+              settle(*f);
+              pump();
+            },
+            [](const caf::error&) {}); // the append hears of it too
 }
 
 void router_state::appended(const std::shared_ptr<append_flow>& f) {
@@ -113,6 +137,8 @@ void router_state::conclude(const std::shared_ptr<append_flow>& f, const error& 
 void router_state::roll_back(const append_flow& f) {
   using outcome = append_flow::owner_part::outcome;
   for (const auto& [device, x] : f.owners) {
+    if (x.ended == outcome::done && f.lifted)
+      continue; // what follows may have built on it: it stays
     if (x.ended == outcome::done && f.fenced)
       caf::anon_send(owner(device), truncate_work{f.request.layer, x.work.parts});
     for (const auto& part : x.work.parts) {

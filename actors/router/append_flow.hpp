@@ -22,8 +22,8 @@ struct router_state::append_flow {
   std::map<device_id, owner_part> owners;
   std::size_t waiting = 0;
   error failed;
-  bool fenced =
-      false; ///< the batch spans devices or lanes: nothing follows until all have answered
+  bool fenced = false; ///< it spans devices or lanes: nothing follows until all have answered, or
+  bool lifted = false; ///< until all GPUs have it in their streams, where what follows comes behind
   std::shared_ptr<batch_vote> vote; ///< of a batch that spans lanes
 };
 

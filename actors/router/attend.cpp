@@ -69,6 +69,7 @@ void router_state::attend(const client_request& r, std::shared_ptr<request> q) {
   if (can_order(*f))
     f->client->order = std::make_shared<device_order>();
   sample_audit(*f);
+  take_turn(*f);
   watch(*f->client, f, &router_state::give_up_attend);
   const bool all = f->client->exact
                    || (f->policies->routing->routes_all()
@@ -152,7 +153,9 @@ void router_state::read(const flow_ptr& f) {
   f->waiting = f->owners.size();
   for (std::size_t i = 0; i < f->owners.size(); ++i)
     read_one(f, i);
-  if (f->client->order && !f->mass) // page masses need the host between attention and merge
+  if (f->direct())
+    end_turn(*f);
+  else if (f->client->order && !f->mass) // page masses need the host between attention and merge
     merge_in_order(f);
 }
 
@@ -215,6 +218,7 @@ void router_state::go_on(const flow_ptr& f) {
 void router_state::fail(const flow_ptr& f, const error& e) {
   if (std::exchange(f->ended, true))
     return;
+  end_turn(*f);
   release(*f);
   end(f->request, e);
 }

@@ -32,6 +32,7 @@ struct router_state::attend_flow {
   bool mass = false;    ///< the scheduler wants each page's attention mass
   bool audited = false; ///< computed once more, in full, after the client has been served
   bool ended = false;   ///< failed on the way: later answers are ignored
+  bool in_turn = false; ///< later requests of streams wait until all its work is enqueued
   std::size_t waiting = 0;
   std::uint64_t lost = 0;
   known_gates gates;

@@ -4,6 +4,7 @@
 // behind the attentions that make them.
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include <pikv/actors/choice/device_order.hpp>
 #include <pikv/actors/router/attend_flow.hpp>
@@ -18,6 +19,20 @@ bool router_state::can_order(const attend_flow& f) const {
   return f.owners.size() > 1 && std::ranges::all_of(f.owners, [this](const auto& o) {
            return context_->devices[o.device.value].device->gpu() >= 0;
          });
+}
+
+/// Work that waits for an engine's stream stands in the devices' streams until the stream gets there,
+/// and behind the engine's wait for this attend. So none may be enqueued before this attend's last.
+void router_state::take_turn(attend_flow& f) {
+  f.in_turn = f.client->buffers.ready.recorded();
+  turns_ += f.in_turn ? 1 : 0;
+}
+
+void router_state::end_turn(attend_flow& f) {
+  if (!std::exchange(f.in_turn, false))
+    return;
+  --turns_;
+  pump();
 }
 
 /// Gives every owner places for its pages of every part. Pages that are settling at home without a

@@ -24,6 +24,53 @@ void add_uses(const surveyed_page* facts, std::span<const float> mass, std::uint
 
 } // namespace
 
+/// Neighbouring rows of the batch whose partials are on the same owners: one merge does them all.
+struct router_state::merge_run {
+  std::uint32_t row = 0, rows = 0;
+  std::vector<const owner_work*> owners;
+};
+
+std::vector<router_state::merge_run> router_state::merge_runs(const attend_flow& f) {
+  std::vector<merge_run> runs;
+  for (std::uint32_t i = 0; i < f.request.parts.size(); ++i) {
+    const auto& part = f.request.parts[i];
+    merge_run x{part.row_begin, part.tokens, {}};
+    for (const auto& o : f.owners)
+      if (std::ranges::find(o.parts, i) != o.parts.end())
+        x.owners.push_back(&o);
+    if (!runs.empty() && runs.back().row + runs.back().rows == x.row
+        && runs.back().owners == x.owners)
+      runs.back().rows += x.rows;
+    else
+      runs.push_back(std::move(x));
+  }
+  return runs;
+}
+
+/// In a task: what the scheduler wants to know of each page. `lse`: `[rows of the batch, heads]`.
+void router_state::add_masses(attend_flow& f, const float* lse, const gpu::cache_dims& dims,
+                              const gpu::kernel_table& kernels, gpu::executor& x) {
+  std::vector<float> mass;
+  f.uses.resize(f.request.parts.size());
+  for (const auto& o : f.owners) {
+    std::size_t page = 0, score = 0;
+    for (std::size_t k = 0; k < o.parts.size(); ++k) {
+      const auto pages = o.done.pages[k];
+      const auto& part = f.request.parts[o.parts[k]];
+      if (pages > 0) {
+        mass.resize(pages);
+        kernels.page_mass({part.tokens, dims.query_heads, pages, floats(o.page_lse) + score,
+                           lse + std::size_t{part.row_begin} * dims.query_heads, mass.data()},
+                          x);
+        add_uses(reinterpret_cast<const surveyed_page*>(o.facts.data()) + page, mass, part.tokens,
+                 f.uses[o.parts[k]]);
+      }
+      page += pages;
+      score += std::size_t{part.tokens} * dims.query_heads * pages;
+    }
+  }
+}
+
 void router_state::merge(const flow_ptr& f) {
   auto& stream = *context_->lanes[lane_.value].stream;
   auto& kernels = context_->devices[merging_device().value].device->kernels();
@@ -41,45 +88,25 @@ void router_state::merge(const flow_ptr& f) {
     }
     const auto& dims = context->dims;
     const auto& b = pin->buffers();
-    std::vector<float> own_lse, mass;
-    f->uses.resize(f->request.parts.size());
-    for (std::uint32_t i = 0; i < f->request.parts.size(); ++i) {
-      const auto& part = f->request.parts[i];
-      const auto row = std::size_t{part.row_begin};
-      const auto heads = row * dims.query_heads;
+    std::vector<float> own_lse;
+    float* lse = b.lse;
+    if (lse == nullptr && f->mass) {
+      own_lse.resize(std::size_t{b.rows} * dims.query_heads);
+      lse = own_lse.data();
+    }
+    for (const auto& run : merge_runs(*f)) {
+      const auto heads = std::size_t{run.row} * dims.query_heads;
       std::vector<const float*> outs, lses;
-      for (const auto& o : f->owners)
-        if (std::ranges::find(o.parts, i) != o.parts.end()) {
-          outs.push_back(floats(o.out) + heads * dims.head_dim);
-          lses.push_back(floats(o.lse) + heads);
-        }
-      float* lse = b.lse != nullptr ? b.lse + heads : nullptr;
-      if (lse == nullptr && f->mass) {
-        own_lse.resize(std::size_t{part.tokens} * dims.query_heads);
-        lse = own_lse.data();
+      for (const auto* o : run.owners) {
+        outs.push_back(floats(o->out) + heads * dims.head_dim);
+        lses.push_back(floats(o->lse) + heads);
       }
       auto out = b.out;
-      out.data += row * out.row_stride * size_of(out.type);
-      kernels.merge({dims, part.tokens, outs, lses, out, lse}, x);
-      if (!f->mass)
-        continue;
-      for (const auto& o : f->owners) {
-        std::size_t page = 0, score = 0;
-        for (std::size_t k = 0; k < o.parts.size(); ++k) {
-          const auto pages = o.done.pages[k];
-          const auto tokens = f->request.parts[o.parts[k]].tokens;
-          if (o.parts[k] == i && pages > 0) {
-            mass.resize(pages);
-            kernels.page_mass(
-                {tokens, dims.query_heads, pages, floats(o.page_lse) + score, lse, mass.data()}, x);
-            add_uses(reinterpret_cast<const surveyed_page*>(o.facts.data()) + page, mass, tokens,
-                     f->uses[i]);
-          }
-          page += pages;
-          score += std::size_t{tokens} * dims.query_heads * pages;
-        }
-      }
+      out.data += run.row * out.row_stride * size_of(out.type);
+      kernels.merge({dims, run.rows, outs, lses, out, lse == nullptr ? nullptr : lse + heads}, x);
     }
+    if (f->mass)
+      add_masses(*f, lse, dims, kernels, x);
     if (b.ticket && !b.ticket_waits)
       b.ticket->pass(x);
   };
@@ -92,6 +119,7 @@ void router_state::merge(const flow_ptr& f) {
         go_on(f);
       },
       [this, f](const error& e) { fail(f, e); });
+  end_turn(*f);
 }
 
 void router_state::report_use(attend_flow& f) {

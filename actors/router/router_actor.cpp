@@ -69,7 +69,7 @@ void router_state::enqueue(client_request r) {
 void router_state::pump() {
   while (!queue_.empty()) {
     auto q = context_->requests.find(queue_.front().ticket);
-    if (q && fenced(queue_.front()))
+    if (q && (fenced(queue_.front()) || (turns_ > 0 && q->buffers.ready.recorded())))
       return;
     auto r = std::move(queue_.front());
     queue_.pop_front();

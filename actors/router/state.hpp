@@ -76,6 +76,7 @@ private:
   // append.cpp
   void append(const client_request& r, std::shared_ptr<request> q);
   result<void> check_append(const client_request& r);
+  void lift_in_order(const std::shared_ptr<append_flow>& f);
   void appended(const std::shared_ptr<append_flow>& f);
   void conclude(const std::shared_ptr<append_flow>& f, const error& why);
   void give_up_append(const std::shared_ptr<append_flow>& f);
@@ -107,6 +108,10 @@ private:
   void read_one(const flow_ptr& f, std::size_t owner_index);
   void take_answer(const flow_ptr& f, std::size_t owner_index, const attend_done& done);
   void go_on(const flow_ptr& f);
+  struct merge_run;
+  static std::vector<merge_run> merge_runs(const attend_flow& f);
+  static void add_masses(attend_flow& f, const float* lse, const gpu::cache_dims& dims,
+                         const gpu::kernel_table& kernels, gpu::executor& x);
   void merge(const flow_ptr& f);
   void complete(const flow_ptr& f);
   void fail(const flow_ptr& f, const error& e);
@@ -122,6 +127,8 @@ private:
 
   // gather.cpp
   bool can_order(const attend_flow& f) const;
+  void take_turn(attend_flow& f);
+  void end_turn(attend_flow& f);
   void place_pages(attend_flow& f) const;
   bool take_areas(attend_flow& f, std::size_t bytes) const;
   bool prepare_gather(attend_flow& f) const;
@@ -162,6 +169,7 @@ private:
   shard_statistics shards_;
   std::uint64_t settled_version_ = 0; ///< of the shard map that this lane's pages follow
   std::deque<client_request> queue_;
+  std::uint32_t turns_ = 0; ///< attends of streams whose work is not all enqueued yet
   /// Requests to owners on the token path go without a timer of CAF's: each would wake its clock
   /// thread, which costs more than the rest of the way. One look per tick does.
   struct owed_flow {

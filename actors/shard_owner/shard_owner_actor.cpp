@@ -33,6 +33,11 @@ shard_owner_actor::behavior_type owner_behaviour(self_pointer self, context_ptr 
         self->state.in_order([=] { self->state.truncate(w); });
         return ack_atom_v;
       },
+      [=](enqueued_atom) {
+        auto p = self->make_response_promise<ack_atom>();
+        self->state.in_order([owed = promise<ack_atom>{p}]() mutable { owed.deliver(ack_atom_v); });
+        return p;
+      },
       [=](const describe_work& w) {
         return in_order<ack_atom>(self, w, &shard_owner_state::describe);
       },

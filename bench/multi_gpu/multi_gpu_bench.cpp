@@ -7,6 +7,8 @@
 // Exits with 1 where something is wrong, not where it is slow.
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <fstream>
 
 #include <CLI/CLI.hpp>
@@ -56,6 +58,10 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->check(CLI::IsMember({"exact", "decode", "routes", "partials", "settling", "hot_shard"}));
   CLI11_PARSE(app, argc, argv);
+  // The engine's stream waits for words (docs/decisions.md): kernels must be there before, and no
+  // other stream may share its hardware queue.
+  setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+  setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
   int found = 0;
   if (cudaGetDeviceCount(&found) != cudaSuccess || found < 2) {
     fmt::print("{} CUDA device(s): at least two are needed, nothing was measured\n", found);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Moves by the target's device alone: it hashes what it reads from the source, copies it and
-/// hashes the copy. For devices whose memory the target's kernels reach: host devices, logical
-/// devices of one GPU, and GPUs with peer access (gpu/cuda/peer_access.hpp).
+/// Copies by the target's device, which hashes what has arrived; the source's device hashes what it
+/// has. On one GPU, or on the host, the target does it all. For devices whose memory the target's
+/// kernels reach: host devices, logical devices of one GPU, and GPUs with peer access
+/// (gpu/cuda/peer_access.hpp).
 #pragma once
 
 #include <pikv/gpu/transport/page_mover.hpp>
@@ -11,14 +12,22 @@ namespace pikv::gpu::transport {
 
 class copy_mover final : public page_mover {
 public:
-  explicit copy_mover(std::vector<end_point> ends) : ends_(std::move(ends)) {}
+  /// errc::io_failed where a GPU gives no stream to hash on.
+  static result<std::shared_ptr<copy_mover>> make(std::vector<end_point> ends);
 
   bool through_nccl() const noexcept override { return false; }
   stream& stream_to(device_id target) noexcept override { return *ends_[target.value].copies; }
   result<void> move(const page_move& x, executor& e) override;
 
 private:
+  explicit copy_mover(std::vector<end_point> ends) : ends_(std::move(ends)) {}
+  struct sums_of_source;
+  std::shared_ptr<sums_of_source> hash_at_source(const page_move& x);
+
   const std::vector<end_point> ends_;
+  /// One for each device of a GPU where there are several GPUs; they wait for nothing, so that moves
+  /// in both directions do not wait for each other.
+  std::vector<std::unique_ptr<stream>> hashes_;
 };
 
 } // namespace pikv::gpu::transport

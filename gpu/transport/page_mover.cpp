@@ -49,8 +49,10 @@ result<std::shared_ptr<page_mover>> make_nccl_mover([[maybe_unused]] std::vector
 result<page_movers> page_movers::make(move_path path, std::vector<end_point> ends) {
   page_movers x;
   x.devices_ = ends.size();
-  const auto copies = std::make_shared<copy_mover>(ends);
-  x.routes_.assign(ends.size() * ends.size(), copies);
+  auto copies = copy_mover::make(ends);
+  if (!copies)
+    return copies.error();
+  x.routes_.assign(ends.size() * ends.size(), *copies);
   for (std::size_t i = 0; i < x.routes_.size(); ++i) {
     const auto source = i / ends.size(), target = i % ends.size();
     const bool near = reaches(*ends[target].where, *ends[source].where);
