@@ -33,6 +33,11 @@ std::span<const std::string_view> names_of<full_policy>() {
   return names;
 }
 template <>
+std::span<const std::string_view> names_of<settle_granularity>() {
+  static constexpr std::string_view names[] = {"page", "entry"};
+  return names;
+}
+template <>
 std::span<const std::string_view> names_of<move_path>() {
   static constexpr std::string_view names[] = {"auto", "peer", "nccl"};
   return names;
@@ -160,7 +165,11 @@ section cache_section() {
            key<s, &c::shard_capacity_pages>("cache.shard_capacity_pages", integer,
                                             "ring size of a shard on its device, in pages; 0: "
                                             "unlimited",
-                                            0, u32_max)}};
+                                            0, u32_max),
+           key<s, &c::granularity>("cache.granularity", text,
+                                   "what is placed on a shard: whole pages of consecutive entries "
+                                   "or each entry, which takes up to one open page more for each "
+                                   "shard, layer and sequence")}};
 }
 
 section limits_section() {

@@ -38,6 +38,10 @@ struct transfer_settings {
   move_path path = move_path::automatic;
 };
 
+/// What leaves the window for a shard: whole pages of consecutive entries, or each entry by itself
+/// (the PiKV paper's way), through a page that its shard keeps open.
+enum class settle_granularity : std::uint8_t { page, entry };
+
 struct cache_settings {
   std::uint32_t page_tokens = 16; ///< 8, 16, 32 or 64
   dtype stored = dtype::f16;      ///< raw pages
@@ -45,6 +49,7 @@ struct cache_settings {
   std::uint32_t window = 128;     ///< most recent entries, always read
   std::uint32_t shards = 16;
   std::uint32_t shard_capacity_pages = 0; ///< ring size of a shard on its device; 0: unlimited
+  settle_granularity granularity = settle_granularity::page;
 };
 
 /// What an append does when its device has no room left: make the least useful settled pages give

@@ -17,6 +17,7 @@ using shard_owner_actor = caf::typed_actor<
     caf::replies_to<append_work>::with<ack_atom>, caf::replies_to<truncate_work>::with<ack_atom>,
     caf::replies_to<enqueued_atom>::with<ack_atom>, // once earlier work is in streams or refused
     caf::replies_to<describe_work>::with<ack_atom>, caf::replies_to<settle_work>::with<settle_done>,
+    caf::replies_to<scatter_work>::with<scatter_done>,
     caf::replies_to<migrate_work>::with<settle_done>, caf::replies_to<drop_work>::with<ack_atom>,
     caf::replies_to<survey_work>::with<survey_done>,
     caf::replies_to<share_work>::with<ack_atom>, caf::replies_to<attend_work>::with<attend_done>,

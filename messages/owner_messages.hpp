@@ -65,11 +65,49 @@ struct describe_work {
   std::uint32_t layer = 0;
   std::vector<settle_order> pages; ///< sequence and page only
   buffer_ref out;
+  bool raw = false; ///< the pages as they are instead of their summaries
 };
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, describe_work& x) {
-  return f(caf::meta::type_name("describe_work"), x.layer, x.pages, x.out);
+  return f(caf::meta::type_name("describe_work"), x.layer, x.pages, x.out, x.raw);
+}
+
+/// A full window page whose entries go to the open pages of their shards.
+struct scatter_part {
+  sequence_id sequence{};
+  std::uint32_t page = 0;
+  std::uint32_t sealed_known = 0;    ///< pages of this sequence that the router knows as sealed
+  std::vector<std::uint16_t> shards; ///< `[page_tokens]`, by slot; empty: only say what is sealed
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, scatter_part& x) {
+  return f(caf::meta::type_name("scatter_part"), x.sequence, x.page, x.sealed_known, x.shards);
+}
+
+/// Move the entries of window pages into the open pages of their shards, which stay in the window.
+/// A page that gets full is sealed: numbered in the order of its sequence and layer, it waits in
+/// the window for its settle_order. Pages of a sequence come in ascending order; each is moved
+/// whole or, where memory ends, left with all behind it.
+struct scatter_work {
+  std::uint32_t layer = 0;
+  std::vector<scatter_part> parts;
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, scatter_work& x) {
+  return f(caf::meta::type_name("scatter_work"), x.layer, x.parts);
+}
+
+struct scatter_done {
+  std::vector<settle_order> moved;  ///< sequence and page only; pages moved before count too
+  std::vector<settle_order> sealed; ///< sequence, number and shard, ascending from sealed_known
+};
+
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, scatter_done& x) {
+  return f(caf::meta::type_name("scatter_done"), x.moved, x.sealed);
 }
 
 struct settle_work {

@@ -147,7 +147,8 @@ void router_state::roll_back(const append_flow& f) {
         continue;
       auto& layer = s->layers[f.request.layer];
       layer.appended = std::min(layer.appended, part.position);
-      layer.settled = std::min(layer.settled, geometry_.settled_pages(layer.appended));
+      if (!places_entries()) // sealed pages hold none of what is taken back
+        layer.settled = std::min(layer.settled, geometry_.settled_pages(layer.appended));
       s->broken = s->broken || x.ended == outcome::unknown;
     }
   }

@@ -27,4 +27,12 @@ struct router_state::append_flow {
   std::shared_ptr<batch_vote> vote; ///< of a batch that spans lanes
 };
 
+/// The pages that one append pushed out, by the device that has their windows.
+struct router_state::settle_flow {
+  std::uint32_t layer = 0;
+  std::shared_ptr<const policy_set> policies;
+  std::map<device_id, std::vector<settle_order>> pages; ///< sequence and page, not placed yet
+  gpu::block keys; ///< one home's: summaries of its pages, or the pages where entries are placed
+};
+
 } // namespace pikv

@@ -26,6 +26,14 @@ result<void> router_state::check_attend(const client_request& r, const request& 
                           "first; {} are there",
                           part.sequence.value, r.layer, part.position + part.tokens - 1,
                           layer.appended)};
+    const auto moved = layer.scattered * geometry_.page_tokens;
+    if (moved > 0 && part.position + 1 < geometry_.sinks + moved)
+      return {errc::position_gap,
+              fmt::format("sequence {}, layer {}: with cache.granularity entry a query cannot be "
+                          "older than what has left the window; positions from {} on are allowed, "
+                          "not {}",
+                          part.sequence.value, r.layer, geometry_.sinks + moved - 1,
+                          part.position)};
     if (!layer.lost.empty() && !q.allow_lost)
       return {errc::entries_lost,
               fmt::format("sequence {}, layer {}: {} entries were lost with a failed device; set "

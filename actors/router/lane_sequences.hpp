@@ -26,7 +26,7 @@ struct gate_record {
 
 struct layer_record {
   std::uint32_t appended = 0;
-  std::uint32_t settled = 0;            ///< pages that were ordered to settle
+  std::uint32_t settled = 0;            ///< pages (entry granularity: sealed ones) ordered to settle
   std::uint32_t fences = 0;             ///< settles, appends that must end before the next work
   std::vector<std::uint32_t> on_device; ///< settled pages by device
   std::vector<std::uint32_t> device_of; ///< by page; no_device until it has settled or when lost
@@ -34,6 +34,11 @@ struct layer_record {
   std::uint32_t attends = 0;            ///< under way
   std::vector<std::uint32_t> lost;      ///< pages on devices whose owner died
   gate_record gate;
+  /// Entry granularity: window pages whose entries went to open pages of shards, the shards of the
+  /// pages sealed so far, by number, and those of the slots of window pages that are still to go.
+  std::uint32_t scattered = 0;
+  std::vector<std::uint16_t> sealed;
+  std::vector<std::vector<std::uint16_t>> assigned;
   policies::placement_memory placed; ///< what the placement has learnt of these pages
 
   static constexpr std::uint32_t no_device = 0xffffffff;

@@ -9,14 +9,6 @@
 
 namespace pikv {
 
-/// The pages that one append pushed out, by the device that has their windows.
-struct router_state::settle_flow {
-  std::uint32_t layer = 0;
-  std::shared_ptr<const policy_set> policies;
-  std::map<device_id, std::vector<settle_order>> pages; ///< sequence and page, not placed yet
-  gpu::block keys;                                      ///< one home's: summaries of its pages
-};
-
 /// The mean key in a page's summary, as `[kv_heads * head_dim]`.
 static std::vector<float> mean_key_of(const gpu::cache_dims& dims, const std::byte* summary) {
   const auto layout = gpu::summary_layout_of(dims, gpu::summary_mean_var);
@@ -38,16 +30,20 @@ settle_order router_state::place(const settle_flow& f, sequence_id id, std::uint
   policies::page_facts facts{id, f.layer, page, geometry_.first_position(page), tokens, {}};
   // The gate that labels a layer is that of the layer before: it is known when the page settles
   // and, unlike the layer's own, also when a query of this layer is routed.
-  if (f.layer > 0)
+  if (f.layer > 0 && !places_entries())
     facts.top_experts = top_experts(s.layers[f.layer - 1].gate, facts.first_position, tokens);
   facts.mean_key = mean_key;
-  auto shard = p.placement->place_and_learn(facts, s.layers[f.layer].placed);
+  auto& layer = s.layers[f.layer];
+  const auto shard = places_entries() ? shard_id{layer.sealed[page]}
+                                      : p.placement->place_and_learn(facts, layer.placed);
   auto stored =
       p.compression->keeps_raw() ? context_->raw : p.compression->choose(facts, context_->raw);
   return {id, page, shard, context_->shards.owner(shard), stored};
 }
 
 void router_state::settle(const append_flow& f) {
+  if (places_entries())
+    return scatter(f);
   auto x = std::make_shared<settle_flow>();
   x->layer = f.request.layer;
   x->policies = f.policies;

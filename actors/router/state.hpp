@@ -94,6 +94,15 @@ private:
   void tell_scheduler(std::uint32_t layer, std::uint64_t version,
                       const std::vector<settle_order>& pages, bool wait);
 
+  // scatter.cpp
+  bool places_entries() const noexcept;
+  void scatter(const append_flow& f);
+  void read_keys(std::shared_ptr<settle_flow> f, device_id home);
+  void send_entries(std::shared_ptr<settle_flow> f, device_id home);
+  std::vector<std::uint16_t> assign(const settle_flow& f, sequence_id id, std::uint32_t page,
+                                    const std::byte* raw);
+  void scattered(const settle_flow& f, device_id home, const scatter_done& done);
+
   // attend.cpp, choose.cpp, merge.cpp
   void attend(const client_request& r, std::shared_ptr<request> q);
   result<void> check_attend(const client_request& r, const request& q);

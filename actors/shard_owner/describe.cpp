@@ -17,7 +17,8 @@ void shard_owner_state::describe(const describe_work& w, promise<ack_atom> p) {
   if (!shared)
     return p.deliver(to_caf(shared.error()));
   auto x = std::make_shared<described>();
-  const auto bytes = gpu::summary_layout_of(dims(), gpu::summary_mean_var).bytes;
+  const auto bytes = w.raw ? raw_layout_.page_bytes
+                           : gpu::summary_layout_of(dims(), gpu::summary_mean_var).bytes;
   for (std::size_t i = 0; i < w.pages.size(); ++i) {
     auto* sequence = find(w.pages[i].sequence);
     if (sequence == nullptr)
@@ -33,9 +34,16 @@ void shard_owner_state::describe(const describe_work& w, promise<ack_atom> p) {
   x->keep.push_back(std::move(*shared));
   jobs_.launch(
       self_, *device().compute, "describe",
-      [x, of = dims(), &kernels = device().device->kernels()](gpu::executor& e, error&) {
-        if (!x->views.empty())
-          kernels.summarise({of, gpu::summary_mean_var, x->views, x->out}, e);
+      [x, raw = w.raw, bytes, of = dims(),
+       &kernels = device().device->kernels()](gpu::executor& e, error&) {
+        if (x->views.empty())
+          return;
+        if (!raw)
+          return kernels.summarise({of, gpu::summary_mean_var, x->views, x->out}, e);
+        std::vector<gpu::copy_item> items;
+        for (std::size_t i = 0; i < x->views.size(); ++i)
+          items.push_back({x->views[i].data, x->out[i], bytes});
+        kernels.copy(items, e);
       },
       [p]() mutable { p.deliver(ack_atom_v); },
       [p](const error& e) mutable { p.deliver(to_caf(e)); });

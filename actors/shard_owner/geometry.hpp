@@ -2,6 +2,12 @@
 /// \file
 /// Which page and slot a position has. The first `sinks` positions share a page of their own that
 /// never settles; page k then holds positions sinks + k * page_tokens and on.
+///
+/// With entry granularity that is so in the window. The k-th page that is sealed holds entries of
+/// one shard from anywhere before, and its place is nominal: that of page k. This is sound for
+/// every test of sight and age, because sealed pages 0 ... k hold (k + 1) * page_tokens different
+/// entries that had all left the window together with whole pages, of which there were then at
+/// least k + 1: what may see positions up to page k's end, as it says, may see them all.
 #pragma once
 
 #include <algorithm>

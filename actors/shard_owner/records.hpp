@@ -17,8 +17,14 @@ namespace pikv {
 struct owned_layer {
   std::uint32_t appended = 0; ///< tokens; home device only
   bool open_shared = false;   ///< a fork shares the page that the next token goes to
-  leased_table window;        ///< sink page first, then ascending; home device only
+  leased_table window;        ///< sink page first, then sealed and open pages of shards
+                              ///< in any order, then ascending; home device only
   leased_table settled;       ///< ascending; evicted pages stay as views without data
+  /// Entry granularity, home device only: window pages whose entries were moved to open pages, the
+  /// shards of the pages sealed so far, by number, and which open pages a fork shares, by shard.
+  std::uint32_t scattered = 0;
+  std::vector<std::uint16_t> sealed;
+  std::vector<bool> shared_open;
   std::vector<float> key_direction; ///< as facts_of (page_keys.hpp); home device only
 };
 

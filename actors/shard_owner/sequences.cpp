@@ -68,8 +68,12 @@ result<void> shard_owner_state::change(const sequence_work& w) {
     sequences_.erase(w.sequence);
     break;
   case sequence_verb::fork: {
-    for (auto& layer : s->layers)
+    const auto shards = context_->settings.cache.shards;
+    for (auto& layer : s->layers) {
       layer.open_shared = true;
+      if (layer.scattered > 0)
+        layer.shared_open.assign(shards, true);
+    }
     owned_sequence child;
     child.lane = context_->lane_of(w.child);
     child.broken = std::make_shared<std::atomic<bool>>(s->broken->load());
@@ -77,7 +81,11 @@ result<void> shard_owner_state::change(const sequence_work& w) {
       owned_layer copy;
       copy.appended = layer.appended;
       copy.open_shared = true;
-      // Copies share the blocks; settled pages and full window pages never change.
+      copy.scattered = layer.scattered;
+      copy.sealed = layer.sealed;
+      copy.shared_open = layer.shared_open;
+      // Copies share the blocks; settled pages and full window pages never change,
+      // and pages that are filled further are copied first.
       copy.window.write().views = layer.window.read().views;
       copy.window.write().memory = layer.window.read().memory;
       copy.settled.write().views = layer.settled.read().views;

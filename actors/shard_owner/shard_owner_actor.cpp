@@ -44,6 +44,9 @@ shard_owner_actor::behavior_type owner_behaviour(self_pointer self, context_ptr 
       [=](const settle_work& w) {
         return in_order<settle_done>(self, w, &shard_owner_state::settle);
       },
+      [=](const scatter_work& w) {
+        return in_order<scatter_done>(self, w, &shard_owner_state::scatter);
+      },
       [=](const migrate_work& w) {
         return in_order<settle_done>(self, w, &shard_owner_state::migrate);
       },

@@ -73,8 +73,9 @@ public:
   void append(const append_work& w, promise<ack_atom> p);
   void truncate(const truncate_work& w);
 
-  // describe.cpp, settle.cpp
+  // describe.cpp, scatter.cpp, settle.cpp
   void describe(const describe_work& w, promise<ack_atom> p);
+  void scatter(const scatter_work& w, promise<scatter_done> p);
   void settle(const settle_work& w, promise<settle_done> p);
   result<void> adopt(const adopt_work& w);
   void migrate(const migrate_work& w, promise<settle_done> p);
@@ -118,6 +119,10 @@ private:
   void commit(append_plan plan, promise<ack_atom> p);
   void reclaim_and_retry(const append_work& w, promise<ack_atom> p, std::uint64_t bytes);
   void drain_held();
+
+  // scatter.cpp
+  struct scattering;
+  bool scatter_page(const scatter_part& part, owned_layer& layer, scattering& job);
 
   // settle.cpp
   void take_orders(const settle_work& w, settling& s);

@@ -43,6 +43,10 @@ inline edit selected(const std::string& policy, const char* heads, double share)
   };
 }
 
+inline edit entry_by_entry() {
+  return [](config::settings& x) { x.cache.granularity = config::settle_granularity::entry; };
+}
+
 inline edit routed(const std::string& policy, const std::string& placement, std::int64_t k) {
   return [=](config::settings& x) {
     x.placement = {placement, {}};

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -150,6 +151,17 @@ void add_routing(std::vector<eval_row>& to, const policy_catalog& catalog) {
                       {},
                       routed(p.name, "gate", k)});
   }
+  // The same with every entry on its own shard instead of whole pages.
+  for (const auto& [name, placement, help] :
+       {std::tuple{"gate_top_k", "gate", "entries live with their expert, one by one"},
+        std::tuple{"random_labels", "hash", "gate_top_k over entries placed by hash, one by one"}})
+    for (const auto k : route_widths)
+      to.push_back({fmt::format("{}_{}_entries", name, k),
+                    "routing",
+                    fmt::format("k = {}; {}", k, help),
+                    false,
+                    {},
+                    both(routed("gate_top_k", placement, k), entry_by_entry())});
   // Labels that know nothing of the tokens: what a route by gate is worth beyond its width.
   for (const auto k : route_widths)
     to.push_back({fmt::format("random_labels_{}", k),
