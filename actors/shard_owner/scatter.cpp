@@ -82,6 +82,38 @@ struct shard_owner_state::scattering {
   std::vector<gpu::block> blocks;
 };
 
+/// The window index of the shard's open page, ready to take an entry: a new page or a private copy
+/// from `fresh` where that is needed.
+std::size_t shard_owner_state::open_page_of(owned_layer& layer, std::uint16_t shard,
+                                            std::vector<gpu::block>& fresh, scattering& job) {
+  auto& window = layer.window.write();
+  auto at = find_page(window, open_page + shard);
+  const bool is_new = at == window.memory.size();
+  const bool shared = !layer.shared_open.empty() && layer.shared_open[shard];
+  if (is_new) {
+    at = !window.memory.empty() && window.memory.front().page == sink_page ? 1 : 0;
+    const auto offset = static_cast<std::ptrdiff_t>(at);
+    window.memory.insert(window.memory.begin() + offset, {{}, {}, open_page + shard});
+    window.views.insert(window.views.begin() + offset,
+                        {nullptr, nullptr, geometry_.sinks, 0, context_->raw, gpu::summary_none,
+                         shard_id{shard}});
+  }
+  auto& data = window.memory[at].data;
+  if (!is_new && shared) {
+    job.copies.push_back({data.data(), fresh.back().data(), raw_layout_.page_bytes});
+    job.blocks.push_back(data);
+  }
+  if (is_new || shared) {
+    data = std::move(fresh.back());
+    fresh.pop_back();
+    window.views[at].data = data.data();
+  }
+  if (shared)
+    layer.shared_open[shard] = false;
+  job.blocks.push_back(data);
+  return at;
+}
+
 /// False: memory ended, and nothing has changed.
 bool shard_owner_state::scatter_page(const scatter_part& part, owned_layer& layer,
                                      scattering& job) {
@@ -101,38 +133,14 @@ bool shard_owner_state::scatter_page(const scatter_part& part, owned_layer& laye
   window.views.erase(window.views.begin() + gone);
   for (std::uint32_t slot = 0; slot < part.shards.size(); ++slot) {
     const auto shard = part.shards[slot];
-    auto at = find_page(window, open_page + shard);
-    const bool is_new = at == window.memory.size();
-    if (is_new) {
-      at = !window.memory.empty() && window.memory.front().page == sink_page ? 1 : 0;
-      window.memory.insert(window.memory.begin() + static_cast<std::ptrdiff_t>(at),
-                           {{}, {}, open_page + shard});
-      window.views.insert(window.views.begin() + static_cast<std::ptrdiff_t>(at),
-                          {nullptr, nullptr, geometry_.sinks, 0, context_->raw, gpu::summary_none,
-                           shard_id{shard}});
-    }
-    const bool shared = !layer.shared_open.empty() && layer.shared_open[shard];
+    const auto at = open_page_of(layer, shard, fresh, job);
     auto& memory = window.memory[at];
     auto& view = window.views[at];
-    if (is_new || shared) {
-      if (!is_new) {
-        job.copies.push_back({memory.data.data(), fresh.back().data(), raw_layout_.page_bytes});
-        job.blocks.push_back(memory.data);
-      }
-      memory.data = std::move(fresh.back());
-      fresh.pop_back();
-      view.data = memory.data.data();
-      job.blocks.push_back(memory.data);
-      if (shared)
-        layer.shared_open[shard] = false;
-    } else {
-      job.blocks.push_back(memory.data);
-    }
-    if (!job.runs.empty() && job.runs.back().from == source.data()
-        && job.runs.back().to == memory.data.data())
-      ++job.runs.back().slots;
+    auto& runs = job.runs;
+    if (slot > 0 && runs.back().to == memory.data.data())
+      ++runs.back().slots;
     else
-      job.runs.push_back({source.data(), memory.data.data(), slot, view.tokens, 1});
+      runs.push_back({source.data(), memory.data.data(), slot, view.tokens, 1});
     if (++view.tokens == dims().page_tokens) {
       memory.page = static_cast<std::uint32_t>(layer.sealed.size());
       view.first_position = geometry_.first_position(memory.page);

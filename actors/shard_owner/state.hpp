@@ -122,6 +122,8 @@ private:
 
   // scatter.cpp
   struct scattering;
+  std::size_t open_page_of(owned_layer& layer, std::uint16_t shard, std::vector<gpu::block>& fresh,
+                           scattering& job);
   bool scatter_page(const scatter_part& part, owned_layer& layer, scattering& job);
 
   // settle.cpp

@@ -42,7 +42,7 @@ TEST(parse, reads_transfer) {
 
 TEST(parse, reads_cache) {
   const auto x = must_read("cache: {page_tokens: 32, dtype: bf16, sinks: 0, window: 64, shards: 7, "
-                           "shard_capacity_pages: 100}")
+                           "shard_capacity_pages: 100, granularity: entry}")
                      .cache;
   EXPECT_EQ(x.page_tokens, 32u);
   EXPECT_EQ(x.stored, dtype::bf16);
@@ -50,6 +50,8 @@ TEST(parse, reads_cache) {
   EXPECT_EQ(x.window, 64u);
   EXPECT_EQ(x.shards, 7u);
   EXPECT_EQ(x.shard_capacity_pages, 100u);
+  EXPECT_EQ(x.granularity, settle_granularity::entry);
+  EXPECT_EQ(must_read("cache: {page_tokens: 8}").cache.granularity, settle_granularity::page);
 }
 
 TEST(parse, reads_limits_fidelity_and_metrics) {

@@ -117,6 +117,21 @@ TEST(plan, window_stays_raw_however_long_the_context) {
   }
 }
 
+TEST(plan, shards_that_place_entries_keep_half_full_pages_open) {
+  plan_request x;
+  x.model = *find_model("mixtral-8x7b");
+  x.context = 4 + 128 + 16 * 100;
+  x.shards = 10;
+  const auto whole = count_pages(x);
+  x.entries = true;
+  const auto entries = count_pages(x);
+  EXPECT_EQ(whole.settled, 100U);
+  EXPECT_EQ(entries.settled, 95U); // 10 pages of 8 entries are open
+  EXPECT_EQ(entries.raw, whole.raw + 10);
+  EXPECT_EQ(entries.raw_tokens + entries.settled * x.page_tokens, x.context);
+  EXPECT_GT(make_plan(x).device.raw_values, 0U);
+}
+
 TEST(plan, short_sequence_settles_nothing) {
   auto x = request_of("mixtral-8x7b");
   x.context = x.sinks + x.window;

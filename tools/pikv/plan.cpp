@@ -100,6 +100,8 @@ void add_cache(CLI::App& sub, plan_options& o) {
   sub.add_option("--window", x.window, "Most recent tokens, kept raw")->capture_default_str();
   sub.add_option("--sinks", x.sinks, "First tokens, kept raw")->capture_default_str();
   sub.add_option("--shards", x.shards, "Shards, dealt to the devices")->capture_default_str();
+  sub.add_flag("--entries", x.entries,
+               "cache.granularity entry: each shard keeps a page open, half full on average");
   sub.add_option("--selection", o.selection,
                  "What queries select pages by, hence which summaries pages carry")
       ->check(CLI::IsMember({"none", "mass", "quest"}))

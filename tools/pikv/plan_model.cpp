@@ -86,6 +86,16 @@ page_counts count_pages(const plan_request& x) noexcept {
   out.settled = geometry.settled_pages(static_cast<std::uint32_t>(x.context));
   out.raw_tokens = x.context - out.settled * x.page_tokens;
   out.raw = (sinks > 0 ? 1 : 0) + ceil_div(out.raw_tokens - sinks, x.page_tokens);
+  if (x.entries) {
+    // Even loads with random remainders: each shard that has had entries keeps a page that is half
+    // full on average, and what those hold is not settled.
+    const auto gone = out.settled * x.page_tokens;
+    const auto open = std::min<std::uint64_t>(x.shards, gone);
+    const auto held = std::min(gone, ceil_div(open * x.page_tokens, 2));
+    out.settled = (gone - held) / x.page_tokens;
+    out.raw += open;
+    out.raw_tokens = x.context - out.settled * x.page_tokens;
+  }
   return out;
 }
 

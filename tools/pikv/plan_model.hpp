@@ -57,6 +57,7 @@ struct plan_request {
   std::uint32_t shards = 16;
   std::uint8_t summary_parts = gpu::summary_none; ///< of settled pages
   std::uint32_t append_tokens = 2048; ///< longest append to a sequence: it passes through its window
+  bool entries = false; ///< cache.granularity entry: shards keep open pages beside the window
   bool table_copies = false; ///< kernels keep copies of page tables beside the pages: backend cuda
 };
 
@@ -70,7 +71,7 @@ inline constexpr std::uint64_t table_bytes_per_page = sizeof(gpu::page_view) + s
 /// Pages of one layer of one sequence.
 struct page_counts {
   std::uint64_t settled = 0;    ///< full pages that left the window
-  std::uint64_t raw = 0;        ///< pages of sinks and window
+  std::uint64_t raw = 0;        ///< pages of sinks and window, open pages of shards
   std::uint64_t raw_tokens = 0; ///< filled slots in them
 };
 
