@@ -161,9 +161,9 @@ void router_state::read(const flow_ptr& f) {
   f->waiting = f->owners.size();
   for (std::size_t i = 0; i < f->owners.size(); ++i)
     read_one(f, i);
-  if (f->direct())
+  if (f->direct() && !f->audited)
     end_turn(*f);
-  else if (f->client->order && !f->mass) // page masses need the host between attention and merge
+  if (!f->direct() && f->client->order && !f->mass) // masses need the host before the merge
     merge_in_order(f);
 }
 

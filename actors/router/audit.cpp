@@ -110,8 +110,10 @@ result<std::shared_ptr<router_state::audit_flow>> router_state::make_audit(const
 /// The client hears when its tensors have been copied: it may write over them then.
 void router_state::copy_for_audit(const flow_ptr& f, request_outcome out) {
   auto made = make_audit(*f);
-  if (!made) // no room: the result is there all the same
+  if (!made) { // no room: the result is there all the same
+    end_turn(*f);
     return end(f->request, std::move(out));
+  }
   auto a = std::move(*made);
   auto pin = std::make_shared<pikv::request::pin>();
   auto& kernels = context_->devices[merging_device().value].device->kernels();
@@ -133,9 +135,13 @@ void router_state::copy_for_audit(const flow_ptr& f, request_outcome out) {
         const auto* lse = f->client->buffers.lse + std::size_t{a->row} * heads;
         a->lse.assign(lse, lse + std::size_t{a->rows} * heads); // before the client hears
         waiting_audits_.push_back(a);
+        end_turn(*f);
         end(f->request, std::move(*served)); // may begin the audit
       },
-      [this, f, served](const error&) { end(f->request, std::move(*served)); });
+      [this, f, served](const error&) {
+        end_turn(*f);
+        end(f->request, std::move(*served));
+      });
 }
 
 void router_state::begin_audit() {

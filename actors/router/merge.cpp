@@ -119,7 +119,8 @@ void router_state::merge(const flow_ptr& f) {
         go_on(f);
       },
       [this, f](const error& e) { fail(f, e); });
-  end_turn(*f);
+  if (!f->audited) // else its stream goes on behind the audit's copy
+    end_turn(*f);
 }
 
 void router_state::report_use(attend_flow& f) {
@@ -166,13 +167,15 @@ void router_state::complete(const flow_ptr& f) {
   const double shards = context_->settings.cache.shards;
   out.attend.routed_shards =
       f->surveyed || f->chooses ? routed_shards / static_cast<double>(rows) : shards;
-  if (!account.adds_up())
+  if (!account.adds_up()) {
+    end_turn(*f);
     return end(f->request,
                error{errc::internal,
                      fmt::format("the entries do not add up: {} exist, {} read, {} not routed, {} "
                                  "not selected, {} evicted, {} lost",
                                  account.existing, account.read, account.not_routed,
                                  account.not_selected, account.evicted, account.lost)});
+  }
   if (!audits_.contains(f->request.ticket)) { // an audit is not traffic
     probe_->accounts(account);
     probe_->route_width(out.attend.routed_shards, rows);
@@ -185,6 +188,7 @@ void router_state::complete(const flow_ptr& f) {
   report_use(*f); // before the client hears: its next append must not overtake this
   if (f->audited)
     return copy_for_audit(f, std::move(out));
+  end_turn(*f);
   end(f->request, std::move(out));
 }
 

@@ -16,8 +16,9 @@ constexpr model_shape shape{layers, 32, 8, 128, 8};
 struct arrangement {
   std::string placement;
   move_path path;
+  bool entries = false; ///< cache.granularity
   std::string name() const {
-    return placement + (path == move_path::nccl ? ", nccl" : "");
+    return placement + (entries ? ", entries" : "") + (path == move_path::nccl ? ", nccl" : "");
   }
 };
 
@@ -34,6 +35,8 @@ decode_options options_of(int gpus, const arrangement& a, reads what) {
     s.cache.shards = 8;
     s.placement.name = a.placement;
     s.transfer.path = a.path;
+    s.cache.granularity = a.entries ? config::settle_granularity::entry
+                                    : config::settle_granularity::page;
     if (what == reads::route) {
       s.routing.name = "gate_top_k";
       s.routing.options.set("k", std::int64_t{2});
@@ -131,6 +134,8 @@ void check_exactness(int gpus, report& out) {
   for (const auto& placement : {"stripe", "gate"})
     for (const auto path : {move_path::automatic, move_path::nccl})
       check(gpus, {placement, path}, out);
+  for (const auto& placement : {"stripe", "gate"})
+    check(gpus, {placement, move_path::automatic, true}, out);
 }
 
 } // namespace pikv::bench

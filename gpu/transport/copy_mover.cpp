@@ -37,11 +37,23 @@ result<std::shared_ptr<copy_mover>> copy_mover::make(std::vector<end_point> ends
   for (const auto& e : x->ends_) {
     if (!several)
       break;
-    x->hashes_.push_back(e.where->make_stream(stream_role::copy));
-    if (!x->hashes_.back())
-      return error{errc::io_failed, "the system gives no more threads; lower devices.count"};
+    for (auto* list : {&x->hashes_, &x->second_}) {
+      list->push_back(e.where->make_stream(stream_role::copy));
+      if (!list->back())
+        return error{errc::io_failed, "the system gives no more threads; lower devices.count"};
+    }
   }
   return x;
+}
+
+stream& copy_mover::stream_to(device_id target) noexcept {
+  const bool second = !second_.empty() && turn_.fetch_add(1, std::memory_order_relaxed) % 2 == 1;
+  return second ? *second_[target.value] : *ends_[target.value].copies;
+}
+
+void copy_mover::synchronize() const {
+  for (const auto& x : second_)
+    x->synchronize();
 }
 
 std::shared_ptr<copy_mover::sums_of_source> copy_mover::hash_at_source(const page_move& x) {

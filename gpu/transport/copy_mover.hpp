@@ -6,6 +6,8 @@
 /// (gpu/cuda/peer_access.hpp).
 #pragma once
 
+#include <atomic>
+
 #include <pikv/gpu/transport/page_mover.hpp>
 
 namespace pikv::gpu::transport {
@@ -16,8 +18,12 @@ public:
   static result<std::shared_ptr<copy_mover>> make(std::vector<end_point> ends);
 
   bool through_nccl() const noexcept override { return false; }
-  stream& stream_to(device_id target) noexcept override { return *ends_[target.value].copies; }
+  /// Between GPUs moves to one device take turns on two streams: one copies while the other's host
+  /// thread compares, and prepares the next.
+  stream& stream_to(device_id target) noexcept override;
   result<void> move(const page_move& x, executor& e) override;
+  /// Blocks until the moves on streams of its own have ended.
+  void synchronize() const;
 
 private:
   explicit copy_mover(std::vector<end_point> ends) : ends_(std::move(ends)) {}
@@ -28,6 +34,8 @@ private:
   /// One for each device of a GPU where there are several GPUs; they wait for nothing, so that moves
   /// in both directions do not wait for each other.
   std::vector<std::unique_ptr<stream>> hashes_;
+  std::vector<std::unique_ptr<stream>> second_; ///< beside ends_[i].copies, likewise
+  std::atomic<std::uint32_t> turn_{0};
 };
 
 } // namespace pikv::gpu::transport

@@ -52,6 +52,7 @@ result<page_movers> page_movers::make(move_path path, std::vector<end_point> end
   auto copies = copy_mover::make(ends);
   if (!copies)
     return copies.error();
+  x.copies_ = *copies;
   x.routes_.assign(ends.size() * ends.size(), *copies);
   for (std::size_t i = 0; i < x.routes_.size(); ++i) {
     const auto source = i / ends.size(), target = i % ends.size();
@@ -83,6 +84,8 @@ const std::shared_ptr<page_mover>& page_movers::between(device_id source,
 void page_movers::synchronize() const {
   if (nccl_ != nullptr)
     nccl_->stream_to({}).synchronize();
+  if (copies_ != nullptr)
+    copies_->synchronize();
 }
 
 result<void> check_path(move_path path, std::string_view backend) {

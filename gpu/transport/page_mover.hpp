@@ -46,6 +46,8 @@ public:
   virtual result<void> move(const page_move& x, executor& e) = 0;
 };
 
+class copy_mover;
+
 /// The movers of one transfer actor. What `between` returns may be kept by tasks in flight.
 class page_movers {
 public:
@@ -64,6 +66,7 @@ private:
   bool all_reach_ = true;
   std::vector<std::shared_ptr<page_mover>> routes_; ///< [source, target]
   std::shared_ptr<page_mover> nccl_;                ///< null where no route needs it
+  std::shared_ptr<copy_mover> copies_;
 };
 
 /// errc::unsupported where no move could ever take `path` on this backend in this build.

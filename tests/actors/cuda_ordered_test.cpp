@@ -26,7 +26,8 @@ using namespace std::chrono_literals;
 constexpr model_shape shape{2, 8, 2, 64, 0};
 constexpr std::uint32_t batch = 3, prompt = 700;
 
-class cuda_ordered : public gpu_test {
+/// The parameter: logical devices. Several choose together what a call reads.
+class cuda_ordered : public gpu_test, public ::testing::WithParamInterface<std::uint32_t> {
 protected:
   void SetUp() override {
     gpu_test::SetUp();
@@ -34,6 +35,7 @@ protected:
       return;
     auto s = small_settings();
     s.devices.backend = "cuda";
+    s.devices.count = GetParam();
     s.cache.stored = dtype::bf16;
     s.selection = choose("mass", {{"share", 0.25}});
     s.fidelity.audit_share = 0.3; // some calls take the way of those that are audited
@@ -125,7 +127,7 @@ protected:
 };
 
 /// The first kernels of every kind are launched while the engine's stream waits.
-TEST_F(cuda_ordered, a_stream_reads_what_a_waiting_thread_reads) {
+TEST_P(cuda_ordered, a_stream_reads_what_a_waiting_thread_reads) {
   const device_array<float> first(host_q_), second(other_q_);
   append_options appends;
   appends.stream = engine_;
@@ -156,7 +158,7 @@ TEST_F(cuda_ordered, a_stream_reads_what_a_waiting_thread_reads) {
   }
 }
 
-TEST_F(cuda_ordered, many_layers_ahead_of_the_gpu_give_the_same) {
+TEST_P(cuda_ordered, many_layers_ahead_of_the_gpu_give_the_same) {
   ASSERT_TRUE(kv_->append(1, parts(0, prompt), rows(prompt), rows(prompt)).wait().ok());
   const device_array<float> first(host_q_), second(other_q_);
   constexpr std::size_t calls = 40;
@@ -183,7 +185,7 @@ TEST_F(cuda_ordered, many_layers_ahead_of_the_gpu_give_the_same) {
     EXPECT_EQ(of(i), of(i % 2)) << i;
 }
 
-TEST_F(cuda_ordered, a_failure_lets_the_stream_go_on_and_tells_it) {
+TEST_P(cuda_ordered, a_failure_lets_the_stream_go_on_and_tells_it) {
   auto done = kv_->attend(0, parts(5, 1), query(), output(), behind(engine_)); // nothing appended
   ASSERT_TRUE(done.enqueue_wait(engine_).ok());
   keep_status(done);
@@ -195,7 +197,7 @@ TEST_F(cuda_ordered, a_failure_lets_the_stream_go_on_and_tells_it) {
 
 /// PiKV itself cannot begin: the stream that q comes from stands still. Whoever waits for the attend
 /// goes on at its deadline.
-TEST_F(cuda_ordered, no_wait_outlasts_the_deadline) {
+TEST_P(cuda_ordered, no_wait_outlasts_the_deadline) {
   if (!gpu::cuda::loads_eagerly())
     GTEST_SKIP() << "a kernel that is loaded now would wait for the stream that stands still";
   ASSERT_TRUE(kv_->append(0, parts(0, prompt), rows(prompt), rows(prompt)).wait().ok());
@@ -219,6 +221,8 @@ TEST_F(cuda_ordered, no_wait_outlasts_the_deadline) {
   EXPECT_EQ(done.wait().code(), errc::deadline_exceeded);
   expect_cuda(cudaStreamSynchronize(closed));
 }
+
+INSTANTIATE_TEST_SUITE_P(devices, cuda_ordered, ::testing::Values(1U, 3U));
 
 } // namespace
 } // namespace pikv::test
