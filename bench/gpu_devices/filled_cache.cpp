@@ -38,7 +38,8 @@ std::uint64_t memory_of(const fill_options& o) {
   const auto plan = tools::make_plan(x);
   // By the gate a page goes to one of as many shards as there are experts, and with random gates,
   // equals to the lower expert, the first of eight gets a fifth of them.
-  const auto held = o.placement == "gate" ? plan.cache_bytes * 2 / x.model.experts
+  const auto experts_each = (x.model.experts + o.devices - 1) / o.devices;
+  const auto held = o.placement == "gate" ? plan.cache_bytes * 2 * experts_each / x.model.experts
                                           : plan.device.memory() + plan.device.memory() / 4;
   return held + plan.passing + (std::uint64_t{16} << 20);
 }

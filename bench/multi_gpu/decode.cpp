@@ -48,7 +48,7 @@ void measure_decode(int gpus, std::uint32_t batch, std::uint32_t layers, const s
   out.add("weak scaling: one GPU's time over it", gpus, one / weak, "of one");
 }
 
-void measure_routes(int gpus, report& out) {
+void measure_routes(int gpus, const std::string& trace, report& out) {
   out.section("Reading less: 8 x 32k, 4 layers, 8 shards; the engine's stream waits");
   struct way {
     const char *name, *placement, *routing, *selection;
@@ -77,7 +77,8 @@ void measure_routes(int gpus, report& out) {
       s.selection.options.set("heads", std::string{"per_kv_head"});
       s.selection.options.set("pages", std::int64_t{128});
     };
-    const double us = layer_us(o);
+    const bool last = w.placement == std::string_view{"stripe"} && w.selection == std::string_view{"mass"};
+    const double us = layer_us(o, last ? trace : std::string{});
     if (all == 0)
       all = us;
     out.add(w.name, gpus, us, "us");

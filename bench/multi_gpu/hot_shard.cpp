@@ -15,20 +15,21 @@ namespace {
 using steady = std::chrono::steady_clock;
 
 constexpr std::uint32_t layers = 2;
+constexpr std::uint32_t experts = 16; ///< and shards: two and more on each GPU
 
 decode_options options_of(int gpus) {
   decode_options o;
-  o.shape = {layers, 32, 8, 128, 8};
+  o.shape = {layers, 32, 8, 128, experts};
   o.batch = 8;
   o.context = 8192;
   o.chunk = 1024;
   o.devices = static_cast<std::uint32_t>(gpus);
   o.actor_threads = 4;
   o.spare = 4; // gates are not even, and pages are twice there while they move
-  o.step_gate.assign(8, 0.0F);
+  o.step_gate.assign(experts, 0.0F);
   o.step_gate[0] = o.step_gate[static_cast<std::size_t>(gpus)] = 5.0F; // both of GPU 0's
   o.tune = [](config::settings& s) {
-    s.cache.shards = 8;
+    s.cache.shards = experts;
     s.placement.name = "eplb";
     s.routing.name = "gate_top_k";
     s.routing.options.set("k", std::int64_t{2});

@@ -29,11 +29,11 @@ void run(int gpus, const std::vector<std::string>& sections, const std::string& 
   if (wants(sections, "exact"))
     check_exactness(gpus, out);
   if (wants(sections, "decode")) {
-    measure_decode(gpus, 8, 8, trace, out);
+    measure_decode(gpus, 8, 8, trace.empty() ? trace : trace + ".decode.json", out);
     measure_decode(gpus, 64, 2, {}, out);
   }
   if (wants(sections, "routes"))
-    measure_routes(gpus, out);
+    measure_routes(gpus, trace.empty() ? trace : trace + ".choice.json", out);
   if (wants(sections, "partials"))
     measure_partials(gpus, out);
   if (wants(sections, "settling"))
@@ -53,7 +53,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0, 8))
       ->capture_default_str();
   app.add_option("--json", json, "Also write everything to this file");
-  app.add_option("--trace", trace, "file for a timeline of decode steps on all GPUs");
+  app.add_option("--trace", trace, "timelines of decode steps on all GPUs: to files that begin so");
   app.add_option("--sections", sections, "Only these")
       ->delimiter(',')
       ->check(CLI::IsMember({"exact", "decode", "routes", "partials", "settling", "hot_shard"}));

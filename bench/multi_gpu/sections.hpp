@@ -22,8 +22,8 @@ void measure_decode(int gpus, std::uint32_t batch, std::uint32_t layers, const s
                     report& out);
 
 /// Two of eight shards by gate and by estimated mass, placed by the expert of their tokens and in
-/// turn; and an eighth of the pages by mass.
-void measure_routes(int gpus, report& out);
+/// turn; and an eighth of the pages by mass. `trace`: as for decode, of the last way.
+void measure_routes(int gpus, const std::string& trace, report& out);
 
 /// The merge of partials of 8 rows, and attention over tokens on another GPU against moving them:
 /// where the times cross.
