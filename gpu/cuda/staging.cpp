@@ -25,14 +25,16 @@ tensor_ref dense(std::byte* data, dtype type, std::uint32_t heads, std::uint32_t
 
 } // namespace
 
-bool in_device_memory(const void* p) noexcept {
+int gpu_of(const void* p) noexcept {
   cudaPointerAttributes x{};
   if (cudaPointerGetAttributes(&x, p) != cudaSuccess) {
     cudaGetLastError(); // it must not be taken for one of a launch
-    return false;
+    return -1;
   }
-  return x.type == cudaMemoryTypeDevice;
+  return x.type == cudaMemoryTypeDevice ? x.device : -1;
 }
+
+bool in_device_memory(const void* p) noexcept { return gpu_of(p) >= 0; }
 
 tensor_ref readable(launch_queue& q, const tensor_ref& x, std::uint32_t rows, std::uint32_t heads,
                     std::uint32_t dim) {

@@ -16,6 +16,9 @@
 
 namespace pikv::gpu::cuda {
 
+/// The GPU whose memory the address is of; -1: the host's.
+int gpu_of(const void* p) noexcept;
+
 /// Whether the address is of a GPU's memory: near to its kernels, and not for the host to read.
 bool in_device_memory(const void* p) noexcept;
 
