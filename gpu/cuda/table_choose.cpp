@@ -20,17 +20,6 @@ bool needs(const choose_args& a, score_kind kind) noexcept {
   return routes || (a.score == kind && kind != score_kind::none);
 }
 
-/// Of each sequence's block of scores on one device.
-std::vector<std::uint64_t> score_offsets(const choose_args& a) {
-  std::vector<std::uint64_t> offsets;
-  std::uint64_t next = 0;
-  for (const auto& s : a.sequences) {
-    offsets.push_back(next);
-    next += std::uint64_t{s.row_count} * a.dims.query_heads * s.settled.size();
-  }
-  return offsets;
-}
-
 /// The scores to compute; `out` is null for kinds that nothing needs.
 struct score_plan {
   score_launch mass, quest;
@@ -145,7 +134,7 @@ void use_gathered(launch_queue& q, const choose_args& a, select_launch& x) {
 void choose(const choose_args& a, page_selection& out, executor& x) noexcept {
   out = {}; // what attention takes for a choice that failed
   guarded(x, [&](launch_queue& q) -> result<void> {
-    const auto offsets = score_offsets(a);
+    const auto offsets = score_offsets(a.sequences, a.dims.query_heads);
     const auto sequences = upload(q, a.sequences, offsets);
     if (!sequences)
       return sequences.error();

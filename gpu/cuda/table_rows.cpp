@@ -47,6 +47,17 @@ result<uploaded_rows> upload(launch_queue& q, std::span<const sequence_rows> seq
                        static_cast<std::uint32_t>(owned.size())};
 }
 
+std::vector<std::uint64_t> score_offsets(std::span<const sequence_rows> sequences,
+                                         std::uint32_t query_heads) {
+  std::vector<std::uint64_t> offsets;
+  std::uint64_t next = 0;
+  for (const auto& s : sequences) {
+    offsets.push_back(next);
+    next += std::uint64_t{s.row_count} * query_heads * s.settled.size();
+  }
+  return offsets;
+}
+
 std::size_t scores_of(std::span<const sequence_rows> sequences,
                       std::span<const std::uint64_t> offsets, std::uint32_t query_heads) {
   std::size_t n = 0;

@@ -39,6 +39,10 @@ struct uploaded_rows {
 result<uploaded_rows> upload(launch_queue& q, std::span<const sequence_rows> sequences,
                              std::span<const std::uint64_t> offsets);
 
+/// Of each sequence's block of scores `[rows, query heads, settled pages]`, one after the other.
+std::vector<std::uint64_t> score_offsets(std::span<const sequence_rows> sequences,
+                                         std::uint32_t query_heads);
+
 /// Floats of the blocks `[rows, query heads, settled pages]` up to the end of the last one.
 std::size_t scores_of(std::span<const sequence_rows> sequences,
                       std::span<const std::uint64_t> offsets, std::uint32_t query_heads);

@@ -17,17 +17,6 @@ namespace {
 
 constexpr score_kind kinds[] = {score_kind::mass, score_kind::quest};
 
-/// Of each sequence's block of scores on this device.
-std::vector<std::uint64_t> own_offsets(const share_args& a) {
-  std::vector<std::uint64_t> offsets;
-  std::uint64_t next = 0;
-  for (const auto& s : a.sequences) {
-    offsets.push_back(next);
-    next += std::uint64_t{s.row_count} * a.dims.query_heads * s.settled.size();
-  }
-  return offsets;
-}
-
 std::vector<share_sequence> places_of(const share_args& a, const gather_layout& layout) {
   std::vector<share_sequence> places;
   for (std::size_t i = 0; i < a.places.size(); ++i)
@@ -51,7 +40,7 @@ void share(const share_args& a, executor& x) noexcept {
     if (auto ok = check_share(a); !ok)
       return ok;
     const auto layout = layout_of(a.dims, a.sequences, a.places, a.scores);
-    const auto offsets = own_offsets(a);
+    const auto offsets = score_offsets(a.sequences, a.dims.query_heads);
     const auto sequences = upload(q, a.sequences, offsets);
     if (!sequences)
       return sequences.error();

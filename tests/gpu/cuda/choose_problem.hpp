@@ -35,6 +35,20 @@ private:
   std::size_t size_ = 0;
 };
 
+/// A test with a compute queue of GPU 0.
+class queue_test : public gpu_test {
+protected:
+  void SetUp() override {
+    gpu_test::SetUp();
+    if (IsSkipped())
+      return;
+    auto made = gpu::cuda::launch_queue::make(0, gpu::stream_role::compute);
+    ASSERT_TRUE(made.ok()) << made.error().what;
+    queue = *made;
+  }
+  std::shared_ptr<gpu::cuda::launch_queue> queue;
+};
+
 struct choose_options {
   select_options select;
   gpu::score_kind score = gpu::score_kind::mass;

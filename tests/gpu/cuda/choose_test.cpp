@@ -11,18 +11,7 @@ using test::choose_problem;
 /// Shares of the host's scores and of the GPU's differ by their rounding.
 constexpr double score_slack = 1e-3;
 
-class cuda_choose : public test::gpu_test {
-protected:
-  void SetUp() override {
-    test::gpu_test::SetUp();
-    if (IsSkipped())
-      return;
-    auto made = gpu::cuda::launch_queue::make(0, gpu::stream_role::compute);
-    ASSERT_TRUE(made.ok()) << made.error().what;
-    queue = *made;
-  }
-  std::shared_ptr<gpu::cuda::launch_queue> queue;
-};
+class cuda_choose : public test::queue_test {};
 
 /// A choice as the host sees it once the GPU is done.
 struct made_choice {

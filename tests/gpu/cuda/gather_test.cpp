@@ -65,17 +65,8 @@ struct dealt {
   }
 };
 
-class cuda_gather : public test::gpu_test {
+class cuda_gather : public test::queue_test {
 protected:
-  void SetUp() override {
-    test::gpu_test::SetUp();
-    if (IsSkipped())
-      return;
-    auto made = gpu::cuda::launch_queue::make(0, gpu::stream_role::compute);
-    ASSERT_TRUE(made.ok()) << made.error().what;
-    queue = *made;
-  }
-
   /// The lists of all devices in the problem's page indices, [row * scopes + scope]; totals and
   /// always_from by device.
   struct outcome {
@@ -166,8 +157,6 @@ protected:
         }
       }
   }
-
-  std::shared_ptr<gpu::cuda::launch_queue> queue;
 };
 
 TEST_F(cuda_gather, devices_choose_together_what_the_policies_say) {
