@@ -26,15 +26,20 @@ prometheus::Labels labels_of(detail::metric_id x, const std::vector<std::string>
 detail::batched_histogram::batched_histogram(prometheus::Histogram& target,
                                              std::span<const double> bounds,
                                              prometheus::Counter& rejected)
-    : target_(&target), bounds_(bounds), rejected_(&rejected), counts_(bounds.size() + 1) {}
+    : target_(&target), bounds_(bounds), rejected_(&rejected), counts_(bounds.size() + 1),
+      bucket_(std::size_t(std::lower_bound(bounds.begin(), bounds.end(), last_) - bounds.begin())) {
+}
 
 void detail::batched_histogram::observe(double x, double weight) noexcept {
   if (!std::isfinite(x)) {
     rejected_->Increment(weight);
     return;
   }
-  const auto bucket = std::lower_bound(bounds_.begin(), bounds_.end(), x) - bounds_.begin();
-  counts_[std::size_t(bucket)] += weight;
+  if (x != last_) { // thousands of pages of one attend have the same distance
+    last_ = x;
+    bucket_ = std::size_t(std::lower_bound(bounds_.begin(), bounds_.end(), x) - bounds_.begin());
+  }
+  counts_[bucket_] += weight;
   sum_ += x * weight;
   dirty_ = true;
 }

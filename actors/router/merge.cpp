@@ -130,7 +130,10 @@ void router_state::report_use(attend_flow& f) {
   for (auto& o : f.owners) // pages of different owners are different ones
     for (std::size_t i = 0; f.chooses && !f.mass && i < o.done.uses.size(); ++i) {
       f.uses.resize(f.request.parts.size());
-      std::ranges::copy(o.done.uses[i], std::back_inserter(f.uses[i]));
+      if (f.uses[i].empty())
+        f.uses[i] = std::move(o.done.uses[i]);
+      else
+        f.uses[i].insert(f.uses[i].end(), o.done.uses[i].begin(), o.done.uses[i].end());
     }
   auto& uses = f.mass || f.chooses ? f.uses : f.out->uses;
   for (std::size_t i = 0; i < uses.size(); ++i)

@@ -72,6 +72,12 @@ private:
   struct paged_entry : entry {
     std::uint32_t page = 0;
   };
+  /// An entry has several lines.
+  static void fetch_ahead(const paged_entry& x) noexcept {
+    constexpr std::size_t line = 64;
+    for (std::size_t at = 0; at < sizeof x; at += line)
+      __builtin_prefetch(reinterpret_cast<const char*>(&x) + at, 1);
+  }
   struct layer_ledger {
     std::vector<paged_entry> pages;
 
@@ -132,7 +138,7 @@ use_count page_ledger::attended(const attended_event& e, Reused&& reused) {
   for (std::size_t i = 0; i < e.pages.size(); ++i) {
     if (i + ahead < e.pages.size())
       if (const auto next = layer.likely_index(e.pages[i + ahead].page); next < layer.pages.size())
-        __builtin_prefetch(&layer.pages[next], 1);
+        fetch_ahead(layer.pages[next]);
     const auto& use = e.pages[i];
     auto* page = layer.find(use.page);
     if (page == nullptr) {

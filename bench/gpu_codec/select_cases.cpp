@@ -26,6 +26,8 @@ struct step {
   device_bytes summaries, q;
   std::vector<device_bytes> tables;
   device_bytes sequences, scores, lists, counts, always, offsets, pages, workspace;
+  std::uint32_t route_capacity; ///< pages of a list without selection
+  device_bytes gates, route_lists, route_pages;
   gpu::cuda::score_launch score;
   gpu::cuda::select_launch select;
   gpu::cuda::compact_launch compact;
@@ -36,7 +38,9 @@ struct step {
         sequences(std::span<const gpu::cuda::attend_sequence>(make_sequences(n, count))),
         scores(std::size_t{n} * 32 * count * 4), lists(std::size_t{n} * 8 * budget * 4),
         counts(n * 8 * 4), always(n * 4), offsets(n * 8 * 4 + 4),
-        pages(std::size_t{n} * 8 * budget * 4), workspace(std::size_t{n} * 8 * shards * 8) {
+        pages(std::size_t{n} * 8 * budget * 4), workspace(std::size_t{n} * 8 * shards * 8),
+        route_capacity(count), gates(std::span<const float>(logits(n))),
+        route_lists(std::size_t{n} * count * 4), route_pages(std::size_t{n} * count * 4) {
     score = {dims,
              kind,
              1 / std::sqrt(128.0F),
@@ -74,6 +78,12 @@ struct step {
     return kind == gpu::score_kind::mass ? gpu::summary_mean_var : gpu::summary_min_max;
   }
 
+  static std::vector<float> logits(std::uint32_t n) {
+    std::vector<float> x(std::size_t{n} * shards);
+    for (std::size_t i = 0; i < x.size(); ++i)
+      x[i] = static_cast<float>(i * 7919 % 101) / 50;
+    return x;
+  }
   std::vector<device_bytes> make_tables(std::uint32_t n, std::uint32_t count,
                                         gpu::score_kind kind) const {
     std::vector<device_bytes> x;
@@ -136,8 +146,33 @@ void select_case(std::uint32_t n, std::uint32_t count, gpu::score_kind kind, con
     must(gpu::cuda::select(x.select, stream));
     must(gpu::cuda::compact(x.compact, stream));
   });
+  time("score+select, all heads alike", moved, [](step& x, cudaStream_t stream) {
+    auto shared = x.select;
+    shared.scopes = 1;
+    must(gpu::cuda::score(x.score, stream));
+    must(gpu::cuda::select(shared, stream));
+  });
   if (kind != gpu::score_kind::mass)
     return;
+  // Without scores: every page of the shards that the gate leads to.
+  time("route by gate+lists+compact", 0, [](step& x, cudaStream_t stream) {
+    auto routed = x.select;
+    routed.scopes = 1;
+    routed.scores = nullptr;
+    routed.capacity = x.route_capacity;
+    routed.lists = x.route_lists.as<std::uint32_t>();
+    routed.route.kind = route_kind::gate_top_k;
+    routed.route.k = 2;
+    routed.route.experts = shards;
+    routed.route.gate_logits = x.gates.as<float>();
+    must(gpu::cuda::select(routed, stream));
+    auto lists = x.compact;
+    lists.lists_count = routed.rows;
+    lists.capacity = routed.capacity;
+    lists.lists = routed.lists;
+    lists.pages = x.route_pages.as<std::uint32_t>();
+    must(gpu::cuda::compact(lists, stream));
+  });
   time("score+route+select", moved, [](step& x, cudaStream_t stream) {
     auto routed = x.select;
     routed.route.kind = route_kind::mass;

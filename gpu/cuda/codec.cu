@@ -17,6 +17,7 @@ struct codec_tuning {
   int encode_batch = 4; ///< loads of eight values that a lane makes before it uses the first
   int fp8_batch = 8;
   int encode_blocks = 3; ///< resident blocks that registers must allow
+  int int4_blocks = 4;   ///< the same for int4: 107 and 110 us (bf16, f16) where 3 take 111
   int decode_threads = 256;
   int decode_batch = 8;
   int decode_blocks = 4;
@@ -24,7 +25,10 @@ struct codec_tuning {
 constexpr codec_tuning tuning{};
 
 template <class T, form Target, int Vectors>
-__global__ void __launch_bounds__(tuning.encode_threads, sizeof(T) == 2 ? tuning.encode_blocks : 2)
+__global__ void __launch_bounds__(tuning.encode_threads, sizeof(T) != 2 ? 2
+                                                         : Target == form::int4
+                                                             ? tuning.int4_blocks
+                                                             : tuning.encode_blocks)
     encode_kernel(const __grid_constant__ encode_shape s, const page_view* __restrict__ pages,
                   std::byte* const* out, codec_error* errors) {
   constexpr int warps = tuning.encode_threads / 32;

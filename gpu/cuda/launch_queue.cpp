@@ -17,7 +17,10 @@ namespace pikv::gpu::cuda {
 
 namespace {
 
-constexpr std::size_t first_ring_bytes = std::size_t{4} << 20;
+/// Choices take some MB a layer (8 x 32k tokens: 2.2), and several layers should fit ahead of the
+/// GPU: with room for one and a half the stream's thread spends 43% of its time waiting.
+constexpr std::size_t choosing_bytes = std::size_t{32} << 20;
+constexpr std::size_t other_bytes = std::size_t{256} << 10;
 
 /// Attention before copies and codecs where both are ready.
 int priority_of(stream_role role) {
@@ -34,18 +37,17 @@ result<std::shared_ptr<launch_queue>> launch_queue::make(int gpu, stream_role ro
   PIKV_CUDA_TRY(cudaSetDevice(gpu));
   PIKV_CUDA_TRY(
       cudaStreamCreateWithPriority(&x->stream_, cudaStreamNonBlocking, priority_of(role)));
-  PIKV_CUDA_TRY(
-      cudaStreamCreateWithPriority(&x->side_, cudaStreamNonBlocking, priority_of(role)));
+  PIKV_CUDA_TRY(cudaStreamCreateWithPriority(&x->side_, cudaStreamNonBlocking, priority_of(role)));
   PIKV_CUDA_TRY(cudaEventCreateWithFlags(&x->uploaded_, cudaEventDisableTiming));
-  PIKV_CUDA_TRY(cudaHostAlloc(reinterpret_cast<void**>(&x->ended_), sizeof *x->ended_,
-                              cudaHostAllocMapped));
+  PIKV_CUDA_TRY(
+      cudaHostAlloc(reinterpret_cast<void**>(&x->ended_), sizeof *x->ended_, cudaHostAllocMapped));
   *x->ended_ = 0;
-  for (auto* rings : {&x->uploads_, &x->results_}) {
-    auto ring = staging_ring::make(first_ring_bytes);
-    if (!ring)
-      return ring.error();
-    rings->push_back(std::move(*ring));
-  }
+  auto memory = task_memory::make(gpu, x->stream_,
+                                  role == stream_role::compute ? choosing_bytes : other_bytes,
+                                  [q = x.get()](std::uint64_t task) { return q->await(task); });
+  if (!memory)
+    return memory.error();
+  x->memory_ = std::move(*memory);
   if (role == stream_role::compute)
     if (auto w = x->attend_workspace(); !w)
       return w.error();
@@ -55,10 +57,11 @@ result<std::shared_ptr<launch_queue>> launch_queue::make(int gpu, stream_role ro
 launch_queue::~launch_queue() {
   // At the end of a process the driver may be gone already: there is nobody to tell.
   cudaSetDevice(gpu_);
-  if (stream_ != nullptr) {
+  if (stream_ != nullptr)
     cudaStreamSynchronize(stream_);
+  memory_.reset(); // its large pieces are free in the stream's order
+  if (stream_ != nullptr)
     cudaStreamDestroy(stream_);
-  }
   if (side_ != nullptr)
     cudaStreamDestroy(side_); // its copies ended before kernels of the other stream began
   if (uploaded_ != nullptr)
@@ -73,30 +76,6 @@ launch_queue::~launch_queue() {
 
 void launch_queue::begin() noexcept { cudaSetDevice(gpu_); }
 
-launch_queue::staged_piece launch_queue::piece(std::vector<staging_ring>& rings,
-                                               std::size_t bytes) {
-  auto* ring = &rings.back();
-  auto at = ring->take(bytes);
-  while (!at) {
-    const auto before = ring->oldest();
-    if (!before || !await(*before))
-      break; // the running task alone needs more, or the GPU failed
-    ring->release(*before);
-    at = ring->take(bytes);
-  }
-  if (!at) { // rare: a larger batch than ever before; this drains the GPU once
-    auto more = staging_ring::make(std::max(2 * bytes, 2 * ring->bytes()));
-    if (!more) {
-      fail({errc::over_budget, more.error().what});
-      throw std::bad_alloc();
-    }
-    rings.push_back(std::move(*more));
-    ring = &rings.back();
-    at = ring->take(bytes);
-  }
-  return {ring->host(*at), ring->device(*at)};
-}
-
 const std::byte* launch_queue::put(std::span<const std::byte> x) {
   const auto where = stage(x.size());
   if (!x.empty())
@@ -107,39 +86,30 @@ const std::byte* launch_queue::put(std::span<const std::byte> x) {
 result<void> launch_queue::flush() {
   // Pieces belong to no earlier task that still runs, so nothing orders their copies.
   const bool beside = number_ > 0 && !ended(number_);
-  bool any = false;
-  for (auto& ring : uploads_) {
-    if (!ring.has_new())
-      continue;
-    any = true;
-    if (auto r = ring.copy_new(beside ? side_ : stream_); !r)
-      return r;
-  }
-  if (!beside || !any)
+  if (!memory_->has_new())
     return {};
+  if (auto r = memory_->copy_new(beside ? side_ : stream_); !r || !beside)
+    return r;
   PIKV_CUDA_TRY(cudaEventRecord(uploaded_, side_));
   return check(cudaStreamWaitEvent(stream_, uploaded_, 0), "cudaStreamWaitEvent");
 }
 
 result<const std::byte*> launch_queue::fetch(const std::byte* device, std::size_t bytes) {
-  for (const auto& ring : results_) {
-    if (!ring.holds(device))
-      continue;
-    auto* host = ring.host(static_cast<std::size_t>(device - ring.device(0)));
-    PIKV_CUDA_TRY(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_));
-    if (auto r = wait(); !r)
-      return r.error();
-    return host;
-  }
-  return error{errc::internal, "a result was fetched that was not staged"};
+  auto* host = memory_->host_of(device);
+  if (host == nullptr)
+    return error{errc::internal, "a result was fetched that was not reserved for it"};
+  PIKV_CUDA_TRY(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_));
+  if (auto r = wait(); !r)
+    return r.error();
+  return host;
 }
 
 result<void> launch_queue::wait() {
   return check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
 }
 
-result<void> launch_queue::spread(
-    std::size_t n, const std::function<result<void>(std::size_t, CUstream_st*)>& f) {
+result<void> launch_queue::spread(std::size_t n,
+                                  const std::function<result<void>(std::size_t, CUstream_st*)>& f) {
   while (helpers_.size() + 1 < n) {
     helper x;
     PIKV_CUDA_TRY(cudaStreamCreateWithFlags(&x.stream, cudaStreamNonBlocking));
@@ -196,11 +166,8 @@ launch_queue::leftover launch_queue::close() {
   const auto ended = number_ - (static_cast<std::uint32_t>(number_) - last);
   ++number_;
   choice_ = {};
-  for (auto* rings : {&uploads_, &results_})
-    for (auto& ring : *rings) {
-      ring.release(ended);
-      ring.close(number_);
-    }
+  memory_->release(ended);
+  memory_->close(number_);
   left_.number = number_;
   if (auto r = write_value(stream_, ended_, static_cast<std::uint32_t>(number_)); !r) {
     fail(r.error());

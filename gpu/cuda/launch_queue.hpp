@@ -16,7 +16,7 @@
 #include <span>
 #include <vector>
 
-#include <pikv/gpu/cuda/staging_ring.hpp>
+#include <pikv/gpu/cuda/task_memory.hpp>
 #include <pikv/gpu/device.hpp>
 #include <pikv/gpu/host/worker_pool.hpp>
 
@@ -46,11 +46,7 @@ public:
     return reinterpret_cast<const T*>(put(std::as_bytes(x)));
   }
   /// The same for content that the caller writes to `host` before `flush`.
-  struct staged_piece {
-    std::byte* host;
-    std::byte* device;
-  };
-  staged_piece stage(std::size_t bytes) { return piece(uploads_, bytes); }
+  task_memory::piece stage(std::size_t bytes) { return memory_->upload(bytes); }
   /// What `choose` made in this task, so that the attention that uses its selection uploads nothing
   /// again: device memory. Gone when the task ends.
   struct choice_made {
@@ -61,8 +57,11 @@ public:
   };
   void keep(const choice_made& x) noexcept { choice_ = x; }
   const choice_made& choice() const noexcept { return choice_; }
-  /// Device memory that a kernel may write, to the task's end.
-  std::byte* reserve(std::size_t bytes) { return piece(results_, bytes).device; }
+  /// Device memory that a kernel may write, to the task's end, for `fetch`.
+  std::byte* reserve(std::size_t bytes) { return memory_->result_piece(bytes).device; }
+  /// Device memory for kernels alone, to the task's end. There is room for several tasks ahead of
+  /// the GPU.
+  std::byte* work(std::size_t bytes) { return memory_->work(bytes); }
   /// Enqueues the copies of what was uploaded. While the GPU is at an earlier task they go beside
   /// it, so that a kernel that comes next does not wait for them.
   result<void> flush();
@@ -108,15 +107,13 @@ private:
   launch_queue(int gpu) : gpu_(gpu) {}
   void run_parts(std::size_t parts, part_fn f, void* context) noexcept override;
   const std::byte* put(std::span<const std::byte> x);
-  staged_piece piece(std::vector<staging_ring>& rings, std::size_t bytes);
   bool await(std::uint64_t number) noexcept;
 
   const int gpu_;
   CUstream_st* stream_ = nullptr;
   CUstream_st* side_ = nullptr; ///< of uploads that go beside an earlier task
   CUevent_st* uploaded_ = nullptr;
-  // The last ring serves; smaller ones before it stay for what was taken from them.
-  std::vector<staging_ring> uploads_, results_;
+  std::unique_ptr<task_memory> memory_;
   struct helper {
     CUstream_st* stream = nullptr;
     CUevent_st* event = nullptr;

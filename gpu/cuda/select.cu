@@ -17,6 +17,22 @@ bool keys_fit(const select_launch& x) noexcept {
   return std::size_t{x.bounds.pages} * sizeof(std::uint32_t) <= tuning.keys_in_shared;
 }
 
+/// Blocks that make one list together: where all heads share it, a block of its own for some of
+/// them each, which read their scores side by side.
+result<std::uint32_t> blocks_of_list(const select_launch& x) {
+  int device = 0, major = 0;
+  PIKV_CUDA_TRY(cudaGetDevice(&device));
+  PIKV_CUDA_TRY(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  const bool room =
+      2 * std::size_t{x.bounds.pages} * sizeof(std::uint32_t) <= tuning.keys_in_shared;
+  if (major < 9 || x.scopes > 1 || x.scores == nullptr || !room)
+    return 1U;
+  std::uint32_t n = most_blocks_together;
+  while (x.dims.query_heads % n != 0)
+    n /= 2;
+  return n;
+}
+
 result<void> check_select(const select_launch& x) {
   const auto bad = [](const char* what) { return pikv::error{errc::invalid_argument, what}; };
   if (auto ok = check_dims("select", x.dims); !ok)
@@ -54,20 +70,26 @@ result<void> select(const select_launch& x, CUstream_st* stream) {
   if (x.route.kind == route_kind::mass) {
     s.shard_shares = reinterpret_cast<unsigned long long*>(x.workspace);
     const dim3 grid(x.dims.kv_heads, x.bounds.rows, x.bounds.sequences);
-    if (auto ok =
-            launch_chained(shard_kernel, "launch of route", grid, tuning.threads, 0, s, stream,
-                           x.own == nullptr);
+    if (auto ok = launch_chained(shard_kernel, "launch of route", grid, tuning.threads, 0, s,
+                                 stream, x.own == nullptr);
         !ok)
       return ok;
   }
   if (!keys_fit(x))
     s.global_keys = reinterpret_cast<std::uint32_t*>(x.workspace + route_bytes(x));
+  const auto together = blocks_of_list(x);
+  if (!together)
+    return together.error();
+  const std::size_t keys = std::size_t{x.bounds.pages} * sizeof(std::uint32_t);
   const std::size_t shared = (x.route.kind == route_kind::all ? 0 : sizeof(route_storage))
-                             + (keys_fit(x) ? x.bounds.pages * sizeof(std::uint32_t) : 0);
-  const dim3 grid(x.scopes, x.bounds.rows, x.bounds.sequences);
-  return launch_chained(keys_fit(x) ? select_kernel<true> : select_kernel<false>,
-                        "launch of select", grid, tuning.threads, shared, s, stream,
-                        x.own == nullptr || x.route.kind == route_kind::mass);
+                             + (keys_fit(x) ? keys : 0) + (*together > 1 ? keys : 0);
+  const bool early = x.own == nullptr || x.route.kind == route_kind::mass;
+  const auto kernel = *together > 1 ? select_kernel<keys_at::together>
+                      : keys_fit(x) ? select_kernel<keys_at::shared>
+                                    : select_kernel<keys_at::workspace>;
+  return launch_chained(kernel, "launch of select",
+                        dim3(x.scopes * *together, x.bounds.rows, x.bounds.sequences),
+                        tuning.threads, shared, s, stream, early, *together);
 }
 
 } // namespace pikv::gpu::cuda

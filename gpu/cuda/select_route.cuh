@@ -15,6 +15,8 @@ struct select_tuning {
   std::size_t keys_in_shared = 160 * 1024; ///< bytes; longer lists keep their keys in the workspace
 };
 inline constexpr select_tuning tuning{};
+/// That share the heads of one list, on an H200 with 8 rows, 1 scope and 2,048 pages.
+inline constexpr std::uint32_t most_blocks_together = 8;
 inline constexpr std::uint32_t most_shards = choose_most_shards;
 
 struct select_shape {
@@ -27,7 +29,7 @@ struct select_shape {
 /// A block's row: blocks are (.., row of the sequence, sequence).
 struct block_row {
   attend_sequence s;
-  own_pages own; ///< without gathered pages all of them
+  own_pages own;         ///< without gathered pages all of them
   std::uint32_t row = 0; ///< of the batch
   std::uint32_t position = 0;
   bool valid = false;

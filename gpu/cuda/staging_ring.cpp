@@ -14,10 +14,11 @@ constexpr std::size_t alignment = 256; // coalesced reads begin at a full line
 
 } // namespace
 
-result<staging_ring> staging_ring::make(std::size_t bytes) {
+result<staging_ring> staging_ring::make(std::size_t bytes, host_copy with) {
   bytes = (bytes + alignment - 1) / alignment * alignment;
   std::byte *host = nullptr, *device = nullptr;
-  PIKV_CUDA_TRY(cudaHostAlloc(reinterpret_cast<void**>(&host), bytes, cudaHostAllocMapped));
+  if (with == host_copy::yes)
+    PIKV_CUDA_TRY(cudaHostAlloc(reinterpret_cast<void**>(&host), bytes, cudaHostAllocMapped));
   if (const auto code = cudaMalloc(reinterpret_cast<void**>(&device), bytes); code != cudaSuccess) {
     cudaFreeHost(host);
     return cuda_error(code, "cudaMalloc of a staging buffer");
@@ -31,7 +32,7 @@ staging_ring::staging_ring(staging_ring&& x) noexcept
       tasks_(std::move(x.tasks_)) {}
 
 staging_ring::~staging_ring() {
-  if (host_ == nullptr)
+  if (device_ == nullptr)
     return;
   cudaFreeHost(host_);
   cudaFree(device_);

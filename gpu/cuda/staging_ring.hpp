@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Pinned host memory and device memory of one size, handed out in rounds: a piece lies at the same
-/// offset in both. What the tasks of a stream took comes back in their order, once the GPU has
-/// ended them. It belongs to one stream's thread.
+/// Device memory, and pinned host memory of the same size where asked for, handed out in rounds: a
+/// piece lies at the same offset in both. What the tasks of a stream took comes back in their
+/// order, once the GPU has ended them. It belongs to one stream's thread.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,9 @@ namespace pikv::gpu::cuda {
 
 class staging_ring {
 public:
-  /// On the current GPU.
-  static result<staging_ring> make(std::size_t bytes);
+  enum class host_copy : bool { no, yes };
+  /// On the current GPU. Without a host copy `host` and `copy_new` are not to be called.
+  static result<staging_ring> make(std::size_t bytes, host_copy with = host_copy::yes);
   staging_ring(staging_ring&& x) noexcept;
   staging_ring(const staging_ring&) = delete;
   staging_ring& operator=(const staging_ring&) = delete;

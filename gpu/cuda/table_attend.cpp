@@ -158,7 +158,7 @@ void page_mass(const page_mass_args& a, executor& x) noexcept {
     launch.page_lse = readable(q, a.page_lse, heads * a.pages);
     launch.lse = readable(q, a.lse, heads);
     launch.mass = mass.device();
-    auto* workspace = q.reserve(page_mass_workspace_bytes(launch));
+    auto* workspace = q.work(page_mass_workspace_bytes(launch));
     if (auto r = q.flush(); !r)
       return r;
     if (auto r = cuda::page_mass(launch, workspace, q.stream()); !r)
@@ -181,7 +181,7 @@ void audit(const audit_args& a, executor& x) noexcept {
     launch.full_lse = readable(q, a.full_lse, heads);
     launch.coverage = coverage.device();
     launch.output_error = output_error.device();
-    auto* workspace = q.reserve(audit_workspace_bytes());
+    auto* workspace = q.work(audit_workspace_bytes());
     if (auto r = q.flush(); !r)
       return r;
     if (auto r = cuda::audit(launch, workspace, q.stream()); !r)

@@ -35,7 +35,7 @@ score_plan plan_scores(launch_queue& q, const choose_args& a, const attend_seque
     auto y = x;
     y.kind = kind;
     if (needs(a, kind))
-      y.out = reinterpret_cast<float*>(q.reserve(floats * sizeof(float)));
+      y.out = reinterpret_cast<float*>(q.work(floats * sizeof(float)));
     return y;
   };
   return {plan(score_kind::mass), plan(score_kind::quest)};
@@ -68,7 +68,7 @@ std::vector<bool> owned_rows(const choose_args& a) {
 /// `n` numbers for kernels to write, which are `value` where the kernels do not.
 std::uint32_t* filled(launch_queue& q, std::size_t n, std::uint32_t value, bool matters) {
   if (!matters)
-    return reinterpret_cast<std::uint32_t*>(q.reserve(n * sizeof(std::uint32_t)));
+    return reinterpret_cast<std::uint32_t*>(q.work(n * sizeof(std::uint32_t)));
   const auto x = q.stage(n * sizeof(std::uint32_t));
   std::fill_n(reinterpret_cast<std::uint32_t*>(x.host), n, value);
   return reinterpret_cast<std::uint32_t*>(x.device);
@@ -80,7 +80,7 @@ void place_lists(launch_queue& q, const choose_args& a, select_launch& x) {
   const auto owned = owned_rows(a);
   const bool some_not = std::ranges::find(owned, false) != owned.end();
   const auto lists = std::size_t{a.rows} * a.scopes;
-  x.lists = reinterpret_cast<std::uint32_t*>(q.reserve(lists * a.capacity * sizeof(std::uint32_t)));
+  x.lists = reinterpret_cast<std::uint32_t*>(q.work(lists * a.capacity * sizeof(std::uint32_t)));
   x.counts = filled(q, lists, 0, some_not);
   x.always_from = filled(q, a.rows, ~std::uint32_t{0}, some_not);
   x.totals = a.totals;
@@ -92,7 +92,7 @@ void place_lists(launch_queue& q, const choose_args& a, select_launch& x) {
 compact_launch plan_compact(launch_queue& q, const choose_args& a, const select_launch& x) {
   const auto lists = a.rows * a.scopes;
   const auto numbers = [&](std::size_t n) {
-    return reinterpret_cast<std::uint32_t*>(q.reserve(n * sizeof(std::uint32_t)));
+    return reinterpret_cast<std::uint32_t*>(q.work(n * sizeof(std::uint32_t)));
   };
   return {lists,
           a.capacity,
@@ -139,10 +139,9 @@ void choose(const choose_args& a, page_selection& out, executor& x) noexcept {
     if (!sequences)
       return sequences.error();
     const bool gathered = a.gathered.area != nullptr;
-    const auto scores =
-        gathered ? score_plan{}
-                 : plan_scores(q, a, sequences->sequences,
-                               scores_of(a.sequences, offsets, a.dims.query_heads));
+    const auto scores = gathered ? score_plan{}
+                                 : plan_scores(q, a, sequences->sequences,
+                                               scores_of(a.sequences, offsets, a.dims.query_heads));
     select_launch select;
     select.dims = a.dims;
     select.sequences = sequences->sequences;
@@ -159,7 +158,7 @@ void choose(const choose_args& a, page_selection& out, executor& x) noexcept {
     if (gathered)
       use_gathered(q, a, select);
     place_lists(q, a, select);
-    select.workspace = q.reserve(select_workspace_bytes(select));
+    select.workspace = q.work(select_workspace_bytes(select));
     const auto compact = plan_compact(q, a, select);
     if (auto r = q.flush(); !r)
       return r;

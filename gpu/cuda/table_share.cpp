@@ -44,8 +44,9 @@ void share(const share_args& a, executor& x) noexcept {
     const auto sequences = upload(q, a.sequences, offsets);
     if (!sequences)
       return sequences.error();
-    score_launch score{a.dims, score_kind::none, a.scale, {}, sequences->sequences,
-                       bounds_of(a.sequences), nullptr};
+    score_launch score{a.dims, score_kind::none,     a.scale,
+                       {},     sequences->sequences, bounds_of(a.sequences),
+                       nullptr};
     const bool scores = a.scores != 0 && score.bounds.pages > 0;
     if (scores)
       score.q = readable(q, a.q, rows_of(a.sequences).end, a.dims.query_heads, a.dims.head_dim);
@@ -65,7 +66,7 @@ void share(const share_args& a, executor& x) noexcept {
     for (int i = 0; i < 2; ++i) {
       if ((a.scores & 1U << static_cast<unsigned>(kinds[i])) == 0)
         continue;
-      out[i] = reinterpret_cast<float*>(q.reserve(std::max<std::size_t>(floats, 1) * sizeof(float)));
+      out[i] = reinterpret_cast<float*>(q.work(std::max<std::size_t>(floats, 1) * sizeof(float)));
       launch.scores[i] = out[i];
       launch.scores_begin[i] = layout.begin_of(kinds[i]);
     }

@@ -42,6 +42,8 @@ private:
   std::span<const double> bounds_;
   prometheus::Counter* rejected_;
   std::vector<double> counts_; // [bounds + 1], the last for what is above all bounds
+  double last_ = 0;            // of `observe`
+  std::size_t bucket_;         // of `last_`
   double sum_ = 0;
   bool dirty_ = false;
 };

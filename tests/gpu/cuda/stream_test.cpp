@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streams that run ahead of the GPU: what a caller may rely on.
 #include <atomic>
+#include <chrono>
+#include <cstring>
 #include <future>
 #include <numeric>
 
+#include <pikv/gpu/cuda/driver.hpp>
 #include <pikv/gpu/cuda/launch_queue.hpp>
 #include <pikv/gpu/device.hpp>
 
@@ -92,12 +95,14 @@ TEST_F(cuda_stream, completes_in_order_and_each_task_once) {
   std::vector<int> order; // the poller's thread only
   constexpr int n = 5000;
   for (int i = 0; i < n; ++i)
-    s->enqueue([](executor& x) {
-      auto& q = queue_of(x);
-      const std::vector<std::byte> some(3000); // the staging ring goes round several times
-      q.upload(std::span{some});
-      EXPECT_TRUE(q.flush().ok());
-    }, [&order, i](const result<void>& r) { order.push_back(r.ok() ? i : -1); });
+    s->enqueue(
+        [](executor& x) {
+          auto& q = queue_of(x);
+          const std::vector<std::byte> some(3000); // the staging ring goes round several times
+          q.upload(std::span{some});
+          EXPECT_TRUE(q.flush().ok());
+        },
+        [&order, i](const result<void>& r) { order.push_back(r.ok() ? i : -1); });
   s.reset(); // waits for all completions
   std::vector<int> want(n);
   std::iota(want.begin(), want.end(), 0);
@@ -117,8 +122,8 @@ TEST_F(cuda_stream, an_event_orders_the_work_of_two_streams) {
     second->wait(first->record());
     std::promise<std::byte> got;
     second->enqueue([&](executor& x) {
-      test::expect_cuda(cudaMemcpyAsync(out->data(), cell.data(), 1, cudaMemcpyDefault,
-                                        queue_of(x).stream()));
+      test::expect_cuda(
+          cudaMemcpyAsync(out->data(), cell.data(), 1, cudaMemcpyDefault, queue_of(x).stream()));
       x.when_done([&] { got.set_value(*out->data()); });
     });
     ASSERT_EQ(got.get_future().get(), static_cast<std::byte>(round));
@@ -136,15 +141,52 @@ TEST_F(cuda_stream, a_task_that_throws_ends_with_an_error_and_the_stream_goes_on
   EXPECT_EQ(next.get_future().get(), errc::ok);
 }
 
+TEST_F(cuda_stream, gives_more_than_its_rings_hold_while_another_stream_waits_for_the_task) {
+  auto s = make();
+  cudaStream_t engine = nullptr;
+  test::expect_cuda(cudaStreamCreateWithFlags(&engine, cudaStreamNonBlocking));
+  std::uint32_t* written = nullptr;
+  test::expect_cuda(
+      cudaHostAlloc(reinterpret_cast<void**>(&written), sizeof *written, cudaHostAllocMapped));
+  *written = 0;
+  ASSERT_TRUE(gpu::cuda::wait_value(engine, written, 1).ok());
+  constexpr std::size_t n = std::size_t{6} << 20;
+  std::promise<bool> right;
+  auto outcome = right.get_future();
+  s->enqueue([&](executor& x) {
+    auto& q = queue_of(x);
+    std::vector<std::byte> some(n);
+    for (std::size_t i = 0; i < n; ++i)
+      some[i] = static_cast<std::byte>(i * 7 + i / 4096);
+    const auto* up = q.upload(std::span<const std::byte>{some});
+    auto* out = q.reserve(n);
+    auto* between = q.work(std::size_t{48} << 20);
+    EXPECT_TRUE(q.flush().ok());
+    test::expect_cuda(cudaMemcpyAsync(between, up, n, cudaMemcpyDeviceToDevice, q.stream()));
+    test::expect_cuda(cudaMemcpyAsync(out, between, n, cudaMemcpyDeviceToDevice, q.stream()));
+    const auto back = q.fetch(out, n);
+    right.set_value(back.ok() && std::memcmp(*back, some.data(), n) == 0);
+  });
+  const auto status = outcome.wait_for(std::chrono::seconds{10});
+  *written = 1; // so that a failure ends too
+  EXPECT_EQ(status, std::future_status::ready);
+  EXPECT_TRUE(outcome.get());
+  s.reset();
+  test::expect_cuda(cudaStreamSynchronize(engine));
+  test::expect_cuda(cudaStreamDestroy(engine));
+  test::expect_cuda(cudaFreeHost(written));
+}
+
 TEST_F(cuda_stream, may_go_with_its_own_completion) {
   auto s = make();
   auto* raw = s.get();
   std::promise<void> over;
   auto holder = std::make_shared<std::unique_ptr<gpu::stream>>(std::move(s));
-  raw->enqueue([this](executor& x) { dawdle(x); }, [holder, &over](const result<void>&) {
-    holder->reset();
-    over.set_value();
-  });
+  raw->enqueue([this](executor& x) { dawdle(x); },
+               [holder, &over](const result<void>&) {
+                 holder->reset();
+                 over.set_value();
+               });
   holder.reset();
   over.get_future().wait();
 }
