@@ -109,14 +109,22 @@ __device__ __forceinline__ std::uint32_t f16x2_from_bytes(std::uint32_t x) {
   return bits_of(__hsub2(half2_of(__byte_perm(x, 0x64646464, Selector)), half2_of(0x64006400)));
 }
 
+/// x & mask | bits as one instruction: with two constants the compiler takes two.
+__device__ __forceinline__ std::uint32_t and_or(std::uint32_t x, std::uint32_t mask,
+                                                std::uint32_t bits) {
+  std::uint32_t y;
+  asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(y) : "r"(x), "r"(mask), "r"(bits));
+  return y;
+}
+
 /// Bits 0 to 3 of each half as f16.
 __device__ __forceinline__ std::uint32_t f16x2_from_low_nibbles(std::uint32_t x) {
-  return bits_of(__hsub2(half2_of((x & 0x000F000F) | 0x64006400), half2_of(0x64006400)));
+  return bits_of(__hsub2(half2_of(and_or(x, 0x000F000F, 0x64006400)), half2_of(0x64006400)));
 }
 
 /// Bits 4 to 7 of each half as f16.
 __device__ __forceinline__ std::uint32_t f16x2_from_high_nibbles(std::uint32_t x) {
-  return bits_of(__hsub2(half2_of((x & 0x00F000F0) | 0x54005400), half2_of(0x54005400)));
+  return bits_of(__hsub2(half2_of(and_or(x, 0x00F000F0, 0x54005400)), half2_of(0x54005400)));
 }
 
 /// x * scale + min, all packed f16.
