@@ -16,6 +16,7 @@
 #include <pikv/actors/cache_impl.hpp>
 #include <pikv/actors/config_state.hpp>
 #include <pikv/actors/config_watcher_actor.hpp>
+#include <pikv/actors/http_handlers.hpp>
 #include <pikv/actors/input_checks.hpp>
 #include <pikv/actors/metrics_actor.hpp>
 #include <pikv/actors/supervisor_actor.hpp>
@@ -142,7 +143,7 @@ public:
       return r;
     if (!state_->file().empty()) {
       auto w = config::file_watcher::start(state_->file(), [h = watcher_] {
-        caf::anon_send(h, reload_work{{}, reload_source::file, {}});
+        caf::anon_send(h, reload_work{{}, reload_source::file, {}, "file"});
       });
       if (!w)
         return w.error();
@@ -185,13 +186,14 @@ public:
     return cache{std::make_shared<cache::impl>(std::move(c))};
   }
 
-  completion<std::uint64_t> reload(reload_source source, std::string text) {
+  completion<std::uint64_t> reload(reload_source source, std::string text, std::string who) {
     auto promise = std::make_shared<detail::completion_state<std::uint64_t>>();
     std::lock_guard guard{mutex_};
     if (stopped_)
       promise->fill(error{errc::cancelled, "the runtime has stopped; start a new one"});
     else
-      caf::anon_send(watcher_, reload_work{state_->wait_for(promise), source, std::move(text)});
+      caf::anon_send(watcher_, reload_work{state_->wait_for(promise), source, std::move(text),
+                                           std::move(who)});
     return completion<std::uint64_t>{promise};
   }
 
@@ -281,17 +283,23 @@ private:
   result<void> serve(const config::metrics_settings& s) {
     if (!s.enabled)
       return {};
-    monitoring::http_handlers h;
-    h.metrics = [m = metrics_] { return m->text(); };
-    h.ready = [this] { return status().devices.empty() || status().devices.front().alive; };
-    h.reload = [this]() -> result<std::uint64_t> {
-      auto done = reload(reload_source::file, {});
-      return done.wait();
-    };
+    auto token = read_token(s.admin_token_file);
+    if (!token)
+      return token.error();
     monitoring::http_options o;
     o.address = s.address;
     o.port = s.port;
-    auto server = monitoring::http_server::start(o, std::move(h));
+    o.token = std::move(*token);
+    auto server = monitoring::http_server::start(
+        o, make_http_handlers(
+               {state_, metrics_,
+                [this] {
+                  const auto x = status();
+                  return x.devices.empty() || x.devices.front().alive;
+                },
+                [this](reload_source source, std::string text, std::string who) {
+                  return reload(source, std::move(text), std::move(who));
+                }}));
     if (!server)
       return server.error();
     server_.emplace(std::move(*server));
@@ -360,14 +368,15 @@ result<runtime> runtime::from_file(const std::string& path) {
 result<cache> runtime::open(const model_shape& shape) { return impl_->open(shape); }
 
 completion<std::uint64_t> runtime::reload(const config::settings& next) {
-  return impl_->reload(reload_source::text, config::to_yaml(next, policies::catalog(), false));
+  return impl_->reload(reload_source::text, config::to_yaml(next, policies::catalog(), false),
+                       "application");
 }
 
 completion<std::uint64_t> runtime::reload_text(std::string_view yaml) {
-  return impl_->reload(reload_source::text, std::string{yaml});
+  return impl_->reload(reload_source::text, std::string{yaml}, "application");
 }
 
-completion<std::uint64_t> runtime::reload_file() { return impl_->reload(reload_source::file, {}); }
+completion<std::uint64_t> runtime::reload_file() { return impl_->reload(reload_source::file, {}, "application"); }
 
 config::settings runtime::settings() const { return impl_->settings(); }
 runtime_status runtime::status() const { return impl_->status(); }

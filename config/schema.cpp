@@ -235,7 +235,11 @@ section metrics_section() {
           nullptr,
           {key<s, &m::enabled>("metrics.enabled", boolean, "serve metrics"),
            key<s, &m::address>("metrics.address", text, "IP address or host name to listen on"),
-           key<s, &m::port>("metrics.port", integer, "TCP port; 0: any free one", 0, 65535)}};
+           key<s, &m::port>("metrics.port", integer, "TCP port; 0: any free one", 0, 65535),
+           key<s, &m::admin_token_file>(
+               "metrics.admin_token_file", text,
+               "file with the token that changes of the configuration over HTTP need; empty: only "
+               "POST /-/reload changes anything there")}};
 }
 
 section policy_section(std::string kind, std::string help, policy_choice settings::*choice) {

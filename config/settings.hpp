@@ -78,6 +78,7 @@ struct metrics_settings {
   bool enabled = true;
   std::string address = "127.0.0.1";
   std::uint16_t port = 9464; ///< 0: any free port
+  std::string admin_token_file; ///< read at the start; empty: nothing can be changed over HTTP
 };
 
 struct settings {

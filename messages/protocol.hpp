@@ -35,17 +35,18 @@ typename Inspector::result_type inspect(Inspector& f, stream_done& x) {
 }
 
 /// Where a new configuration comes from.
-enum class reload_source : std::uint8_t { file, text };
+enum class reload_source : std::uint8_t { file, text, previous };
 
 struct reload_work {
   ticket_id ticket{}; ///< whom to tell (config_state); 0: nobody asked, the file changed
   reload_source source = reload_source::file;
   std::string text; ///< YAML, for `text`
+  std::string who;  ///< asked for it, for the history
 };
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, reload_work& x) {
-  return f(caf::meta::type_name("reload_work"), x.ticket, x.source, x.text);
+  return f(caf::meta::type_name("reload_work"), x.ticket, x.source, x.text, x.who);
 }
 
 } // namespace pikv

@@ -7,21 +7,14 @@
 #include <civetweb.h>
 #include <fmt/format.h>
 
-#include <pikv/monitoring/detail/http_response.hpp>
+#include <pikv/monitoring/detail/http_routes.hpp>
 #include <pikv/monitoring/detail/port_waker.hpp>
-#include <pikv/monitoring/detail/reload_gate.hpp>
 
 namespace pikv::monitoring {
 
 namespace {
 
-using detail::failure, detail::not_allowed, detail::response;
-
-response yes_or_no(const std::function<bool()>& f, std::string_view yes, std::string_view no) {
-  if (!f || f())
-    return {200, detail::plain, std::string{yes}};
-  return {503, detail::plain, std::string{no}};
-}
+using detail::failure, detail::response;
 
 int family_of(const std::string& address) noexcept {
   return detail::parse_address(address, 0).ss_family;
@@ -32,7 +25,7 @@ int family_of(const std::string& address) noexcept {
 class http_server::impl {
 public:
   impl(const http_options& options, http_handlers handlers)
-      : options_(options), handlers_(std::move(handlers)), gate_(handlers_.reload) {}
+      : options_(options), routes_(options, std::move(handlers)) {}
 
   ~impl() { stop(); }
 
@@ -61,7 +54,7 @@ public:
   }
 
   void stop() noexcept {
-    gate_.stop();
+    routes_.stop();
     if (!context_)
       return;
     {
@@ -100,10 +93,11 @@ private:
   static int on_request(mg_connection* connection) noexcept {
     try {
       const request_scope scope{self(connection)};
-      const auto* request = mg_get_request_info(connection);
-      const std::string_view method = request->request_method ? request->request_method : "";
-      const std::string_view path = request->local_uri ? request->local_uri : "";
-      send(connection, self(connection).answer(method, path), method == "HEAD");
+      const auto* info = mg_get_request_info(connection);
+      const auto text = [](const char* p) { return std::string_view{p == nullptr ? "" : p}; };
+      const detail::http_request x{connection, text(info->request_method), text(info->local_uri),
+                                   text(info->query_string)};
+      send(connection, self(connection).answer(x), x.method == "HEAD");
     } catch (const std::exception& e) {
       send_failure(connection, e.what());
     } catch (...) {
@@ -131,40 +125,13 @@ private:
     impl& owner_;
   };
 
-  bool stopping() {
-    std::lock_guard guard{mutex_};
-    return stopping_;
-  }
-
-  response answer(std::string_view method, std::string_view path) {
-    if (stopping())
-      return {503, detail::plain, "stopping\n"};
-    if (path == "/-/reload" && handlers_.reload)
-      return method == "POST" ? reload() : not_allowed("POST");
-    const bool known =
-        path == "/" || path == "/metrics" || path == "/-/healthy" || path == "/-/ready";
-    if (!known)
-      return {404, detail::plain, "there is no such page; see /\n"};
-    if (method != "GET" && method != "HEAD")
-      return not_allowed("GET, HEAD");
-    if (path == "/metrics")
-      return {200, detail::exposition, handlers_.metrics()};
-    if (path == "/-/healthy")
-      return yes_or_no(handlers_.healthy, "healthy\n", "not healthy\n");
-    if (path == "/-/ready")
-      return yes_or_no(handlers_.ready, "ready\n", "not ready\n");
-    return {200, detail::html, std::string{detail::index_page}};
-  }
-
-  response reload() {
-    const auto x = gate_.run(options_.reload_deadline);
-    if (x)
-      return {200, detail::json, fmt::format("{{\"version\":{}}}\n", *x)};
-    switch (x.code()) {
-    case errc::deadline_exceeded: return failure(504, x.error());
-    case errc::cancelled: return failure(503, x.error());
-    default: return failure(400, x.error());
+  response answer(const detail::http_request& x) {
+    {
+      std::lock_guard guard{mutex_};
+      if (stopping_)
+        return {503, detail::plain, "stopping\n"};
     }
+    return routes_.answer(x);
   }
 
   static void send(mg_connection* connection, const response& x, bool head) {
@@ -181,8 +148,7 @@ private:
   }
 
   http_options options_;
-  http_handlers handlers_;
-  detail::reload_gate gate_;
+  detail::http_routes routes_;
   mg_context* context_ = nullptr;
   std::uint16_t port_ = 0;
   std::mutex mutex_; // guards what follows

@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The operator's HTTP endpoint:
-///   GET  /           a page with links
-///   GET  /metrics    Prometheus text exposition
-///   GET  /-/healthy  200 while the process serves, else 503
-///   GET  /-/ready    200 when requests are accepted, else 503
-///   POST /-/reload   200 {"version":n}, 400 {"error":"..."} when refused, 504 after the deadline
-/// Any other path is 404, any other method 405. HEAD is GET without a body. There is no
-/// authentication: bind it to an address that only operators reach.
+///   GET  /                 a page that shows what runs; /page.css and /page.js are its parts
+///   GET  /metrics          Prometheus text exposition
+///   GET  /-/healthy        200 while the process serves, else 503
+///   GET  /-/ready          200 when requests are accepted, else 503
+///   POST /-/reload         reads the file again: 200 {"version":n}, 400 {"error":"..."} when
+///   refused GET  /config           the configuration in force, YAML PUT  /config           takes
+///   the YAML of the body, whole or not at all, like /-/reload;
+///                          ?dry_run=1 only says what would change
+///   GET  /config/history   who changed what when, and the refusals, JSON, the newest first
+///   POST /config/rollback  goes back to what was in force before the last change
+/// 504 after the deadline. Any other path is 404, any other method 405. HEAD is GET without a body.
+///
+/// What changes something needs the header "Authorization: Bearer TOKEN" where a token is set: 401
+/// without. Where none is, only /-/reload works, and the rest is 403. Requests from pages of other
+/// sites (Origin) are 403, bodies above 256 KiB are 413. Reading needs no token and there is no
+/// TLS: bind it to an address that only operators reach, or put a proxy in front.
 #pragma once
 
 #include <chrono>
@@ -20,6 +29,14 @@
 
 namespace pikv::monitoring {
 
+/// A change of the configuration that a client asks for.
+struct config_request {
+  enum class verb : std::uint8_t { check, apply, rollback };
+  verb what = verb::check;
+  std::string yaml; ///< empty for rollback
+  std::string who;  ///< "http from ADDRESS"
+};
+
 /// What the endpoint asks its process. Called from several threads at once, except `reload`, which
 /// runs on a thread of its own and one at a time. An exception counts as a failure (500).
 struct http_handlers {
@@ -29,6 +46,10 @@ struct http_handlers {
   /// The new version. Empty: the path does not exist. It may block, but must end: stop() waits for
   /// it, while a client waits no longer than the deadline.
   std::function<result<std::uint64_t>()> reload;
+  std::function<std::string()> config = {};  ///< YAML. Empty: /config does not exist, as all below
+  std::function<std::string()> history = {}; ///< JSON
+  /// The answer, JSON. Runs as `reload` does, in turn with it.
+  std::function<result<std::string>(const config_request&)> change = {};
 };
 
 struct http_options {
@@ -36,6 +57,7 @@ struct http_options {
   std::uint16_t port = 0;            ///< 0: any free port
   std::uint32_t threads = 4;         ///< requests served at the same time
   std::chrono::nanoseconds reload_deadline = std::chrono::seconds{30};
+  std::string token = {}; ///< that changes need; empty: none is set
 };
 
 /// start(), port(), stop() and the destructor belong to one thread at a time.

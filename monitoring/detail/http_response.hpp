@@ -15,12 +15,10 @@ namespace pikv::monitoring::detail {
 inline constexpr std::string_view plain = "text/plain; charset=utf-8";
 inline constexpr std::string_view json = "application/json";
 inline constexpr std::string_view html = "text/html; charset=utf-8";
+inline constexpr std::string_view css = "text/css; charset=utf-8";
+inline constexpr std::string_view script = "text/javascript; charset=utf-8";
+inline constexpr std::string_view yaml = "text/yaml; charset=utf-8";
 inline constexpr std::string_view exposition = "text/plain; version=0.0.4; charset=utf-8";
-
-inline constexpr std::string_view index_page =
-    "<!DOCTYPE html><html><head><title>PiKV</title></head><body><h1>PiKV</h1><ul>"
-    "<li><a href=\"/metrics\">/metrics</a></li><li><a href=\"/-/healthy\">/-/healthy</a></li>"
-    "<li><a href=\"/-/ready\">/-/ready</a></li><li>POST /-/reload</li></ul></body></html>\n";
 
 struct response {
   int status = 200;
@@ -33,8 +31,12 @@ inline std::string_view reason(int status) noexcept {
   switch (status) {
   case 200: return "OK";
   case 400: return "Bad Request";
+  case 401: return "Unauthorized";
+  case 403: return "Forbidden";
   case 404: return "Not Found";
   case 405: return "Method Not Allowed";
+  case 408: return "Request Timeout";
+  case 413: return "Content Too Large";
   case 503: return "Service Unavailable";
   case 504: return "Gateway Timeout";
   default: return "Internal Server Error";
@@ -67,8 +69,12 @@ inline response not_allowed(std::string_view allow) {
 /// The bytes of an answer; `head`: without the body.
 inline std::string render(const response& x, bool head) {
   auto out = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n"
-                         "Cache-Control: no-store\r\nConnection: close\r\n",
+                         "Cache-Control: no-store\r\nConnection: close\r\n"
+                         "X-Content-Type-Options: nosniff\r\n"
+                         "Content-Security-Policy: default-src 'self'; frame-ancestors 'none'\r\n",
                          x.status, reason(x.status), x.type, x.body.size());
+  if (x.status == 401)
+    out += "WWW-Authenticate: Bearer\r\n";
   if (!x.allow.empty())
     out += fmt::format("Allow: {}\r\n", x.allow);
   out += "\r\n";

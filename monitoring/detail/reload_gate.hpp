@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
-/// Runs a blocking reload on a thread of its own, one at a time, for callers with a deadline.
-/// Private to monitoring.
+/// Runs a blocking change of the configuration on a thread of its own, one at a time, for callers
+/// with a deadline. Private to monitoring.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
-#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include <pikv/messages/error.hpp>
@@ -20,7 +20,9 @@ namespace pikv::monitoring::detail {
 
 class reload_gate {
 public:
-  explicit reload_gate(std::function<result<std::uint64_t>()> f) : reload_(std::move(f)) {}
+  /// What to answer.
+  using work_fn = std::function<result<std::string>()>;
+
   ~reload_gate() {
     stop();
     if (thread_.joinable())
@@ -30,7 +32,7 @@ public:
   /// Waits for its turn, runs, and waits for the end. deadline_exceeded: not ended in time, but a
   /// reload that has begun goes on; cancelled: stop() came first. May throw when no thread can be
   /// made.
-  result<std::uint64_t> run(std::chrono::nanoseconds deadline) {
+  result<std::string> run(work_fn f, std::chrono::nanoseconds deadline) {
     const auto until = std::chrono::steady_clock::now() + deadline;
     std::unique_lock lock{mutex_};
     if (!changed_.wait_until(lock, until, [&] { return !busy_ || stopping_; }))
@@ -39,8 +41,8 @@ public:
       return stopped();
     if (thread_.joinable())
       thread_.join(); // it no longer needs the lock once busy_ is false
-    auto outcome = std::make_shared<std::optional<result<std::uint64_t>>>();
-    thread_ = std::thread{[this, outcome] { work(*outcome); }};
+    auto outcome = std::make_shared<std::optional<result<std::string>>>();
+    thread_ = std::thread{[this, outcome, f = std::move(f)] { work(f, *outcome); }};
     busy_ = true;
     if (!changed_.wait_until(lock, until, [&] { return outcome->has_value() || stopping_; }))
       return late();
@@ -57,33 +59,32 @@ public:
   }
 
 private:
-  static result<std::uint64_t> late() {
-    return {errc::deadline_exceeded,
-            "the reload did not end in time; see pikv_config_version for its outcome"};
+  static result<std::string> late() {
+    return error{errc::deadline_exceeded,
+                 "the change did not end in time; see pikv_config_version for its outcome"};
   }
-  static result<std::uint64_t> stopped() {
-    return {errc::cancelled, "the process is stopping; reload after its restart"};
+  static result<std::string> stopped() {
+    return error{errc::cancelled, "the process is stopping; try again after its restart"};
   }
 
-  void work(std::optional<result<std::uint64_t>>& outcome) noexcept {
-    auto x = call();
+  void work(const work_fn& f, std::optional<result<std::string>>& outcome) noexcept {
+    auto x = call(f);
     std::lock_guard guard{mutex_};
     outcome.emplace(std::move(x));
     busy_ = false;
     changed_.notify_all();
   }
 
-  result<std::uint64_t> call() noexcept {
+  static result<std::string> call(const work_fn& f) noexcept {
     try {
-      return reload_();
+      return f();
     } catch (const std::exception& e) {
-      return {errc::internal, e.what()};
+      return error{errc::internal, e.what()};
     } catch (...) {
-      return {errc::internal, "the reload failed for an unknown reason"};
+      return error{errc::internal, "the reload failed for an unknown reason"};
     }
   }
 
-  std::function<result<std::uint64_t>()> reload_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool busy_ = false;

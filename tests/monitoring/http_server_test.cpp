@@ -211,6 +211,140 @@ TEST(http_server, an_exception_of_a_handler_is_an_error_page) {
   EXPECT_NE(reply.body.find("no reload"), std::string::npos);
 }
 
+// -- changes of the configuration
+// -------------------------------------------------------------------
+
+namespace {
+
+constexpr auto token_line = "Authorization: Bearer 0123456789abcdef\r\n";
+
+/// Answers what it was asked, and counts.
+struct config_fake {
+  std::atomic<int> asked{0};
+
+  http_handlers handlers() {
+    auto h = plain_handlers();
+    h.reload = [this]() -> result<std::uint64_t> {
+      ++asked;
+      return 7;
+    };
+    h.config = [] { return std::string{"selection:\n  policy: all\n"}; };
+    h.history = [] { return std::string{"[]\n"}; };
+    h.change = [this](const config_request& x) -> result<std::string> {
+      ++asked;
+      if (x.yaml == "bad")
+        return error{errc::config_syntax, "<text>:1:1: \"bad\" is no mapping"};
+      return std::to_string(static_cast<int>(x.what)) + " " + x.yaml + " by " + x.who;
+    };
+    return h;
+  }
+};
+
+http_options with_token() {
+  http_options o;
+  o.token = "0123456789abcdef";
+  return o;
+}
+
+} // namespace
+
+TEST(http_server, shows_the_configuration_without_a_token) {
+  config_fake fake;
+  auto server = serve(fake.handlers(), with_token());
+  EXPECT_EQ(http_get(server.port(), "/config").body, "selection:\n  policy: all\n");
+  EXPECT_EQ(http_get(server.port(), "/config/history").body, "[]\n");
+  EXPECT_EQ(http_request(server.port(), "DELETE", "/config").field("Allow"), "GET, HEAD, PUT");
+}
+
+TEST(http_server, changes_need_the_token) {
+  config_fake fake;
+  auto server = serve(fake.handlers(), with_token());
+  const auto port = server.port();
+  for (const auto* field :
+       {"", "Authorization: Bearer 0123456789abcdee\r\n",
+        "Authorization: Bearer 0123456789abcdef0\r\n", "Authorization: Bearer \r\n",
+        "Authorization: Basic 0123456789abcdef\r\n", "Authorization: 0123456789abcdef\r\n"}) {
+    EXPECT_EQ(http_request(port, "PUT", "/config", field, "x").status, 401) << field;
+    EXPECT_EQ(http_request(port, "POST", "/config/rollback", field).status, 401) << field;
+    EXPECT_EQ(http_request(port, "POST", "/-/reload", field).status, 401) << field;
+  }
+  EXPECT_EQ(http_request(port, "PUT", "/config").field("WWW-Authenticate"), "Bearer");
+  EXPECT_EQ(fake.asked, 0);
+  const auto taken = http_request(port, "PUT", "/config", token_line, "a: 1");
+  EXPECT_EQ(taken.status, 200);
+  EXPECT_EQ(taken.body, "1 a: 1 by http from 127.0.0.1");
+  EXPECT_EQ(http_request(port, "POST", "/config/rollback", token_line).body,
+            "2  by http from 127.0.0.1");
+  EXPECT_EQ(http_request(port, "POST", "/-/reload", token_line).body, "{\"version\":7}\n");
+}
+
+TEST(http_server, without_a_token_only_reload_changes_anything) {
+  config_fake fake;
+  auto server = serve(fake.handlers());
+  const auto refused = http_request(server.port(), "PUT", "/config", token_line, "x");
+  EXPECT_EQ(refused.status, 403);
+  EXPECT_NE(refused.body.find("metrics.admin_token_file"), std::string::npos) << refused.body;
+  EXPECT_EQ(http_request(server.port(), "POST", "/config/rollback").status, 403);
+  EXPECT_EQ(fake.asked, 0);
+  EXPECT_EQ(http_post(server.port(), "/-/reload").status, 200);
+}
+
+TEST(http_server, a_dry_run_needs_no_token) {
+  config_fake fake;
+  auto server = serve(fake.handlers());
+  const auto x = http_request(server.port(), "PUT", "/config?dry_run=1", "", "a: 2");
+  EXPECT_EQ(x.status, 200);
+  EXPECT_EQ(x.body, "0 a: 2 by http from 127.0.0.1");
+}
+
+TEST(http_server, pages_of_other_sites_change_nothing) {
+  config_fake fake;
+  auto server = serve(fake.handlers(), with_token());
+  const auto from = [](const char* origin) {
+    return std::string{token_line} + "Origin: " + origin + "\r\n";
+  };
+  for (const auto* origin : {"http://evil.example", "null", "http://localhost.evil.example"}) {
+    EXPECT_EQ(http_request(server.port(), "PUT", "/config", from(origin), "x").status, 403)
+        << origin;
+    EXPECT_EQ(http_request(server.port(), "POST", "/-/reload", from(origin)).status, 403) << origin;
+  }
+  EXPECT_EQ(fake.asked, 0);
+  EXPECT_EQ(http_request(server.port(), "PUT", "/config", from("http://localhost"), "x").status,
+            200);
+}
+
+TEST(http_server, a_refused_change_answers_the_reason_with_its_line) {
+  config_fake fake;
+  auto server = serve(fake.handlers(), with_token());
+  const auto x = http_request(server.port(), "PUT", "/config", token_line, "bad");
+  EXPECT_EQ(x.status, 400);
+  EXPECT_NE(x.body.find("<text>:1:1: "), std::string::npos) << x.body;
+}
+
+TEST(http_server, a_body_that_is_too_long_is_refused_unread) {
+  config_fake fake;
+  auto server = serve(fake.handlers(), with_token());
+  const std::string most((std::size_t{256} << 10), 'a'), more(most.size() + 1, 'a');
+  EXPECT_EQ(http_request(server.port(), "PUT", "/config", token_line, most).status, 200);
+  EXPECT_EQ(http_request(server.port(), "PUT", "/config", token_line, more).status, 413);
+  EXPECT_EQ(fake.asked, 1);
+}
+
+TEST(http_server, the_page_and_its_parts_may_load_only_each_other) {
+  auto server = serve(plain_handlers());
+  for (const auto& [path, type] : {std::pair{"/", "text/html; charset=utf-8"},
+                                   std::pair{"/page.css", "text/css; charset=utf-8"},
+                                   std::pair{"/page.js", "text/javascript; charset=utf-8"}}) {
+    const auto x = http_get(server.port(), path);
+    EXPECT_EQ(x.status, 200) << path;
+    EXPECT_EQ(x.field("Content-Type"), type);
+    EXPECT_EQ(x.field("Content-Security-Policy"), "default-src 'self'; frame-ancestors 'none'");
+    EXPECT_GT(x.body.size(), 1000U) << path;
+    EXPECT_EQ(x.body.find("http://"), x.body.find("http://www.w3.org/2000/svg")) << path;
+    EXPECT_EQ(x.body.find("https://"), std::string::npos) << path;
+  }
+}
+
 TEST(http_server, many_clients_get_whole_answers) {
   const metrics m;
   std::vector<owner_probe> owners;

@@ -87,12 +87,16 @@ inline http_reply parse_reply(const std::string& bytes) {
   return out;
 }
 
-inline http_reply http_request(std::uint16_t port, std::string_view method, std::string_view path) {
+/// `fields`: further lines of the header, each with its "\r\n".
+inline http_reply http_request(std::uint16_t port, std::string_view method, std::string_view path,
+                               std::string_view fields = {}, std::string_view body = {}) {
   tcp_connection connection{port};
   if (!connection.connected())
     return {};
   connection.write(std::string{method} + " " + std::string{path}
-                   + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+                   + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+                   + std::to_string(body.size()) + "\r\n" + std::string{fields} + "\r\n");
+  connection.write(body);
   return parse_reply(connection.read_all());
 }
 
