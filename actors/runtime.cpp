@@ -105,6 +105,16 @@ result<void> add_movers(cache_context& c) {
   return {};
 }
 
+/// Refuses a compression whose pages a device has no kernels for.
+result<void> check_forms(const cache_context& c, const policy_set& x) {
+  if (x.compression->keeps_raw())
+    return {};
+  for (const auto& d : c.devices)
+    if (auto r = gpu::check_form(*d.device, x.compression->choose({}, c.raw)); !r)
+      return r;
+  return {};
+}
+
 /// A model that only serves to check policies before a cache is open.
 constexpr model_shape any_shape{1, 1, 1, 32, 16};
 
@@ -125,6 +135,9 @@ public:
       auto p = make_policy_set(next, context_ ? context_->shape : any_shape, version);
       if (!p)
         return p.error();
+      if (context_)
+        if (auto r = check_forms(*context_, **p); !r)
+          return r;
       if (context_)
         context_->policies.put(std::move(*p));
       return {};
@@ -177,6 +190,8 @@ public:
     auto p = make_policy_set(s, shape, state_->version());
     if (!p)
       return p.error();
+    if (auto r = check_forms(*c, **p); !r)
+      return r.error();
     c->policies.put(std::move(*p));
     context_ = c;
     supervisor_ = spawn_supervisor(system_, c);

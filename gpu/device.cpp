@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pikv/gpu/device.hpp>
 
+#include <algorithm>
 #include <array>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -90,6 +92,18 @@ error no_native_streams(std::string_view backend) {
 result<event> device::follow(void*) { return no_native_streams(backend()); }
 
 result<std::shared_ptr<ticket>> device::make_ticket(bool) { return no_native_streams(backend()); }
+
+result<void> check_form(const device& x, form stored) {
+  if (std::ranges::find(x.forms(), stored) != x.forms().end())
+    return {};
+  std::vector<std::string_view> names;
+  for (const form f : x.forms())
+    names.push_back(to_string(f));
+  return {errc::unsupported,
+          fmt::format("backend {} has no kernels for pages in {}; it holds: {}; choose a "
+                      "compression.policy of these",
+                      x.backend(), to_string(stored), fmt::join(names, ", "))};
+}
 
 std::string_view to_string(stream_role x) noexcept {
   switch (x) {

@@ -137,6 +137,10 @@ public:
   virtual void synchronize() = 0; ///< blocks; tests and teardown only
 };
 
+inline constexpr form all_forms[form_count] = {form::f32,  form::f16, form::bf16, form::int8,
+                                               form::int4, form::fp8, form::int3, form::int2,
+                                               form::k4v2, form::k3v2};
+
 /// One logical device.
 class device {
 public:
@@ -148,8 +152,8 @@ public:
   /// Whether kernels can be given a tensor at this address: false for the memory of another GPU
   /// without peer access.
   virtual bool reaches(const void*) const noexcept { return true; }
-  virtual arena& memory() noexcept = 0;                  ///< pages and summaries: the tier's budget
-  virtual arena& scratch() noexcept = 0;                 ///< what the host reads: scores, selections
+  virtual arena& memory() noexcept = 0;  ///< pages and summaries: the tier's budget
+  virtual arena& scratch() noexcept = 0; ///< what the host reads: scores, selections
   /// What devices write into each other's memory within a request: partials, gathered scores. The
   /// host may not read it unless it is its own.
   virtual arena& exchange() noexcept { return scratch(); }
@@ -168,8 +172,13 @@ public:
   /// Whether a cache of these dimensions can live here, raw pages in this form; prepares for it.
   /// May block: called once, before the first stream is made.
   virtual result<void> supports(const cache_dims&, form /*raw*/) const { return {}; }
+  /// The forms of pages that its kernels can encode and read.
+  virtual std::span<const form> forms() const noexcept { return all_forms; }
   virtual std::string describe() const = 0; ///< one line: SIMD target, threads, budget
 };
+
+/// errc::unsupported, naming the forms that `x` can hold, unless `stored` is one of them.
+result<void> check_form(const device& x, form stored);
 
 /// What a device is made from.
 struct device_options {

@@ -12,18 +12,6 @@ constexpr std::size_t f16_bytes = 2;
 
 constexpr std::size_t align64(std::size_t bytes) noexcept { return (bytes + 63) / 64 * 64; }
 
-constexpr std::size_t bits_of(form x) noexcept {
-  switch (x) {
-  case form::f32: return 32;
-  case form::f16:
-  case form::bf16: return 16;
-  case form::int8:
-  case form::fp8: return 8;
-  case form::int4: return 4;
-  }
-  return 32;
-}
-
 } // namespace
 
 page_layout layout_of(const cache_dims& dims, form stored) noexcept {
@@ -32,15 +20,15 @@ page_layout layout_of(const cache_dims& dims, form stored) noexcept {
   x.k_group = std::min(dims.page_tokens, max_k_group);
   x.v_group = channels_per_v_scale;
   const std::size_t values = std::size_t{dims.head_dim} * dims.page_tokens;
-  const std::size_t part = align64(values * bits_of(stored) / 8);
-  x.v_offset = part;
-  x.k_scale_offset = 2 * part;
-  x.v_scale_offset = 2 * part;
-  x.head_bytes = 2 * part;
+  x.packing = traits_of(stored);
+  x.v_offset = align64(values * x.packing.k_bits / 8);
+  x.head_bytes = x.v_offset + align64(values * x.packing.v_bits / 8);
+  x.k_scale_offset = x.head_bytes;
+  x.v_scale_offset = x.head_bytes;
   if (stored == form::fp8) {
     x.v_scale_offset += align64(sizeof(float));
     x.head_bytes = x.v_scale_offset + align64(sizeof(float));
-  } else if (!is_raw(stored)) {
+  } else if (x.packing.grouped) {
     x.v_scale_offset += align64(values / x.k_group * 2 * f16_bytes);
     x.head_bytes = x.v_scale_offset + align64(values / x.v_group * 2 * f16_bytes);
   }

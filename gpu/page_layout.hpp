@@ -7,9 +7,15 @@
 ///   int8   the same shapes in unsigned bytes, x = q * scale + min
 ///   int4   the same, two values a byte: in each group of G values, byte i holds value i in its low
 ///          and value i + G/2 in its high nibble
+///   int2   the same, four values a byte: byte i of a group holds the values i, i + G/4, i + G/2
+///   and
+///          i + 3 G/4, the first in its lowest bits
+///   int3   the low two bits of a group's values as in int2, then their third bits: bit j of byte i
+///          belongs to value i + j G/8
+///   k4v2   K as in int4, V as in int2; k3v2: K as in int3, V as in int2
 ///   fp8    the raw shapes in bytes of e4m3, x = q * scale
 ///
-/// Scales of int8 and int4: f16 pairs (scale, min). K has one per channel and group of `k_group`
+/// Scales of all the integers: f16 pairs (scale, min). K has one per channel and group of `k_group`
 /// tokens, V one per token and group of `v_group` channels (KIVI, arXiv 2402.02750: K per channel,
 /// V per token). Scales of fp8: one f32 for the head's K and one for its V, largest magnitude / 448
 /// and 1 where all values are 0.
@@ -45,6 +51,7 @@ struct page_layout {
   std::size_t v_scale_offset = 0; ///< f16 `[page_tokens, head_dim / v_group, 2]`; fp8: f32 `[1]`
   std::size_t head_bytes = 0;     ///< distance between two heads
   std::size_t page_bytes = 0;     ///< head_bytes * kv_heads
+  form_traits packing;            ///< of `stored`
 };
 
 page_layout layout_of(const cache_dims& dims, form stored) noexcept;

@@ -11,6 +11,10 @@ std::string_view to_string(form x) noexcept {
   case form::int8: return "int8";
   case form::int4: return "int4";
   case form::fp8: return "fp8";
+  case form::int3: return "int3";
+  case form::int2: return "int2";
+  case form::k4v2: return "k4v2";
+  case form::k3v2: return "k3v2";
   }
   return "unknown";
 }

@@ -25,9 +25,28 @@ using shard_id = strong_id<struct shard_tag>;                      ///< index of
 using lane_id = strong_id<struct lane_tag>;                        ///< index of a router
 
 /// How the bytes of a page are stored. The first three are raw forms: they hold what was appended,
-/// rounded once to the element type. fp8 is e4m3 (OCP, no infinities) with scales.
-enum class form : std::uint8_t { f32, f16, bf16, int8, int4, fp8 };
-inline constexpr std::size_t form_count = 6;
+/// rounded once to the element type. fp8 is e4m3 (OCP, no infinities) with scales. The others are
+/// integers with scales; k4v2 keeps K in 4 bits and V in 2, k3v2 K in 3.
+enum class form : std::uint8_t { f32, f16, bf16, int8, int4, fp8, int3, int2, k4v2, k3v2 };
+inline constexpr std::size_t form_count = 10;
+
+/// How a form packs its values.
+struct form_traits {
+  std::uint8_t k_bits = 32; ///< of one value of K
+  std::uint8_t v_bits = 32; ///< of one value of V
+  bool grouped = false;     ///< unsigned integers, an f16 pair (scale, min) per group
+
+  constexpr std::uint32_t bits() const noexcept { return std::uint32_t{k_bits} + v_bits; }
+};
+
+/// In the order of `form`.
+inline constexpr form_traits form_table[form_count] = {
+    {32, 32}, {16, 16},     {16, 16},     {8, 8, true}, {4, 4, true},
+    {8, 8},   {3, 3, true}, {2, 2, true}, {4, 2, true}, {3, 2, true}};
+
+constexpr const form_traits& traits_of(form x) noexcept {
+  return form_table[static_cast<std::size_t>(x)];
+}
 
 /// Element type of a buffer that the engine hands over (and of raw pages).
 enum class dtype : std::uint8_t { f32, f16, bf16 };

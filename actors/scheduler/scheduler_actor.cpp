@@ -105,9 +105,11 @@ caf::result<reclaim_done> reclaim(self_pointer self, const reclaim_work& w) {
   // device does not come back for every append.
   const auto& memory = s.context->devices[w.device.value].device->memory();
   auto bytes = std::max<std::uint64_t>(w.bytes, memory.usage().capacity / 64);
-  auto page = gpu::layout_of(s.context->dims, form::int4).page_bytes;
-  if (policies->compression->keeps_raw())
-    page = gpu::layout_of(s.context->dims, s.context->raw).page_bytes;
+  const auto bytes_as = [&](form x) { return gpu::layout_of(s.context->dims, x).page_bytes; };
+  const auto page = policies->compression->keeps_raw()
+                        ? bytes_as(s.context->raw)
+                        : std::min(bytes_as(form::int4),
+                                   bytes_as(policies->compression->choose({}, s.context->raw)));
   const auto victims =
       s.ledger.take_lowest(w.device, (bytes + page - 1) / page, *policies->scheduling);
   s.ghosts.reclaimed(w.device, victims.size());

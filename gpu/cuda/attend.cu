@@ -6,6 +6,7 @@
 #include <string>
 
 #include <pikv/gpu/cuda/attend_kernel.cuh>
+#include <pikv/gpu/cuda/held_forms.hpp>
 #include <pikv/gpu/cuda/launch_chained.hpp>
 #include <pikv/gpu/cuda/shared_memory.hpp>
 
@@ -59,12 +60,11 @@ constexpr std::size_t stats_bytes =
     std::size_t{attend_max_blocks} * 2 * attend_max_columns * 2 * sizeof(float);
 
 void set_layouts(attend_kernel_args& args) {
-  for (std::size_t i = 0; i < form_count; ++i) {
-    const page_layout x = layout_of(args.launch.dims, static_cast<form>(i));
-    if (static_cast<form>(i) != form::f32)
-      args.layouts[i] = {
-          static_cast<std::uint32_t>(x.v_offset), static_cast<std::uint32_t>(x.k_scale_offset),
-          static_cast<std::uint32_t>(x.v_scale_offset), static_cast<std::uint32_t>(x.head_bytes)};
+  for (const form f : held_forms) {
+    const page_layout x = layout_of(args.launch.dims, f);
+    args.layouts[static_cast<std::size_t>(f)] = {
+        static_cast<std::uint32_t>(x.v_offset), static_cast<std::uint32_t>(x.k_scale_offset),
+        static_cast<std::uint32_t>(x.v_scale_offset), static_cast<std::uint32_t>(x.head_bytes)};
   }
 }
 

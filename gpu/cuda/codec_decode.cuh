@@ -110,6 +110,10 @@ __device__ __forceinline__ void with_form(form stored, F&& f) {
   case form::int8: return f(std::integral_constant<form, form::int8>{});
   case form::int4: return f(std::integral_constant<form, form::int4>{});
   case form::fp8: return f(std::integral_constant<form, form::fp8>{});
+  case form::int3:
+  case form::int2:
+  case form::k4v2:
+  case form::k3v2: return; // not among held_forms
   }
 }
 

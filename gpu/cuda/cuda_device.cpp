@@ -10,6 +10,7 @@
 #include <pikv/gpu/cuda/cuda_event.hpp>
 #include <pikv/gpu/cuda/cuda_stream.hpp>
 #include <pikv/gpu/cuda/cuda_ticket.hpp>
+#include <pikv/gpu/cuda/held_forms.hpp>
 #include <pikv/gpu/cuda/peer_access.hpp>
 #include <pikv/gpu/cuda/resident_table.hpp>
 #include <pikv/gpu/cuda/status.hpp>
@@ -41,6 +42,8 @@ public:
     PIKV_CUDA_TRY(cudaSetDevice(gpu_));
     return attend_prepare(dims);
   }
+
+  std::span<const form> forms() const noexcept override { return held_forms; }
 
   std::shared_ptr<table_mirror> make_mirror() override {
     return std::make_shared<resident_table>(*memory_);
@@ -144,7 +147,8 @@ result<std::shared_ptr<device>> make_cuda_device(const device_options& x) {
     auto region = device_region(gpu, x.exchange_bytes);
     if (!region)
       return region.error();
-    exchange = slab_arena::make(x.id, arena_kind::exchange, x.exchange_bytes, {}, std::move(*region));
+    exchange =
+        slab_arena::make(x.id, arena_kind::exchange, x.exchange_bytes, {}, std::move(*region));
   }
   return std::shared_ptr<device>(std::make_shared<cuda_device>(
       x, gpu, fmt::format("{} (sm_{}{})", properties.name, properties.major, properties.minor),

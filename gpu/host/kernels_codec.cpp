@@ -84,22 +84,41 @@ HWY_INLINE void quantise_group(D d, float* x, std::size_t n, std::size_t size, f
   hn::Store(norm, d, sums.norm);
 }
 
-/// Quantises a group and writes it as bytes or nibbles.
-HWY_INLINE void encode_group(float* x, std::size_t n, std::size_t size, bool nibbles,
+/// Packs a group's integers of 2, 3 or 4 bits (page_layout.hpp).
+HWY_INLINE void pack_bits(const std::uint8_t* q, std::size_t size, std::uint32_t bits,
+                          std::uint8_t* out) {
+  if (bits == 4) {
+    for (std::size_t i = 0; i < size / 2; ++i)
+      out[i] = static_cast<std::uint8_t>(q[i] | q[size / 2 + i] << 4);
+    return;
+  }
+  const auto run = size / 4;
+  for (std::size_t i = 0; i < run; ++i)
+    out[i] = static_cast<std::uint8_t>((q[i] & 3) | (q[run + i] & 3) << 2
+                                       | (q[2 * run + i] & 3) << 4 | (q[3 * run + i] & 3) << 6);
+  if (bits == 2)
+    return;
+  std::memset(out + run, 0, size / 8);
+  for (std::size_t i = 0; i < size; ++i) {
+    auto& byte = out[run + i % (size / 8)];
+    byte = static_cast<std::uint8_t>(byte | (q[i] >> 2) << (i / (size / 8)));
+  }
+}
+
+/// Quantises a group and writes it with `bits` per value.
+HWY_INLINE void encode_group(float* x, std::size_t n, std::size_t size, std::uint32_t bits,
                              std::byte* out, std::uint16_t* scale_min, quality& sums) {
   std::uint8_t q[64];
-  const float levels = nibbles ? 15 : 255;
+  const auto levels = static_cast<float>((1U << bits) - 1);
   if (size == 8)
     quantise_group(hn::CappedTag<float, 8>(), x, n, size, levels, q, scale_min, sums);
   else
     quantise_group(full_f32(), x, n, size, levels, q, scale_min, sums);
   auto* bytes = reinterpret_cast<std::uint8_t*>(out);
-  if (!nibbles) {
+  if (bits == 8)
     std::memcpy(bytes, q, size);
-    return;
-  }
-  for (std::size_t i = 0; i < size / 2; ++i)
-    bytes[i] = static_cast<std::uint8_t>(q[i] | q[size / 2 + i] << 4);
+  else
+    pack_bits(q, size, bits, bytes);
 }
 
 /// Encodes `rows` runs of `n` values, `stride` apart both in `x` and in `out`, under one scale.
@@ -135,9 +154,9 @@ struct head_values {
 
 HWY_NOINLINE void encode_head(const cache_dims& dims, const page_layout& to, std::size_t tokens,
                               head_values& x, std::byte* out, codec_error& errors) {
-  const bool nibbles = to.stored == form::int4;
+  const std::uint32_t k_bits = to.packing.k_bits;
+  const std::uint32_t v_bits = to.packing.v_bits;
   const std::size_t p = dims.page_tokens;
-  const auto bytes = [&](std::size_t values) { return nibbles ? values / 2 : values; };
   quality k;
   quality v;
   const auto add = [&] {
@@ -157,17 +176,17 @@ HWY_NOINLINE void encode_head(const cache_dims& dims, const page_layout& to, std
   auto* k_scale = reinterpret_cast<std::uint16_t*>(out + to.k_scale_offset);
   for (std::size_t c = 0; c < dims.head_dim; ++c)
     for (std::size_t t = 0; t < p; t += to.k_group, k_scale += 2) {
-      std::byte* at = out + to.k_offset + bytes(c * p + t);
+      std::byte* at = out + to.k_offset + (c * p + t) * k_bits / 8;
       if (t < tokens)
         encode_group(x.k + c * p + t, std::min<std::size_t>(to.k_group, tokens - t), to.k_group,
-                     nibbles, at, k_scale, k);
+                     k_bits, at, k_scale, k);
       else
-        std::memset(at, 0, bytes(to.k_group)), std::memset(k_scale, 0, 4);
+        std::memset(at, 0, to.k_group * k_bits / 8), std::memset(k_scale, 0, 4);
     }
   auto* v_scale = reinterpret_cast<std::uint16_t*>(out + to.v_scale_offset);
   for (std::size_t i = 0; i < tokens * dims.head_dim; i += to.v_group, v_scale += 2)
-    encode_group(x.v + i, to.v_group, to.v_group, nibbles, out + to.v_offset + bytes(i), v_scale,
-                 v);
+    encode_group(x.v + i, to.v_group, to.v_group, v_bits, out + to.v_offset + i * v_bits / 8,
+                 v_scale, v);
   add();
 }
 

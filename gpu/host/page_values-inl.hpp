@@ -44,14 +44,32 @@ HWY_INLINE void widen_scales(const std::byte* scales, std::size_t n, float* out)
     hn::StoreU(load_f32(d, in + i), d, out + i);
 }
 
-/// One group of quantised values that share a scale, `D`'s lanes at a time. For int4 `n` is the
-/// whole group, so that both nibble halves are multiples of the lanes.
+/// The integers of one group of 2 or 3 bits (page_layout.hpp) as bytes; n is 8, 16 or 32.
+HWY_INLINE void unpack_bits(const std::uint8_t* in, std::size_t n, std::uint32_t bits,
+                            std::uint8_t* q) {
+  for (std::size_t j = 0; j < 4; ++j)
+    for (std::size_t i = 0; i < n / 4; ++i)
+      q[j * (n / 4) + i] = static_cast<std::uint8_t>(in[i] >> (2 * j) & 3);
+  if (bits == 2)
+    return;
+  for (std::size_t j = 0; j < 8; ++j)
+    for (std::size_t i = 0; i < n / 8; ++i)
+      q[j * (n / 8) + i] |= static_cast<std::uint8_t>((in[n / 4 + i] >> j & 1) << 2);
+}
+
+/// One group of quantised values that share a scale, `D`'s lanes at a time. Below 8 bits `n` is the
+/// whole group; both nibble halves of int4 are multiples of the lanes.
 template <class D>
-HWY_INLINE void dequantise_group(D d, const std::uint8_t* in, std::size_t n, bool nibbles,
+HWY_INLINE void dequantise_group(D d, const std::uint8_t* in, std::size_t n, std::uint32_t bits,
                                  const float* scale_min, float* out) {
   const auto scale = hn::Set(d, scale_min[0]);
   const auto low = hn::Set(d, scale_min[1]);
-  if (!nibbles) {
+  std::uint8_t unpacked[32];
+  if (bits < 4) {
+    unpack_bits(in, n, bits, unpacked);
+    in = unpacked;
+  }
+  if (bits != 4) {
     for (std::size_t i = 0; i < n; i += hn::Lanes(d))
       hn::StoreU(hn::MulAdd(load_f32(d, in + i), scale, low), d, out + i);
     return;
@@ -97,19 +115,19 @@ HWY_INLINE void widen_k_lanes(D d, const cache_dims& dims, const page_layout& la
   HWY_ALIGN float scales[256 * 2 * 2];
   const std::size_t groups = p / lay.k_group;
   widen_scales(head + lay.k_scale_offset, dims.head_dim * groups * 2, scales);
-  const bool nibbles = lay.stored == form::int4;
-  const std::size_t group_bytes = nibbles ? lay.k_group / 2 : lay.k_group;
+  const std::uint32_t bits = lay.packing.k_bits;
+  const std::size_t group_bytes = lay.k_group * bits / 8;
   const auto* in = reinterpret_cast<const std::uint8_t*>(head + lay.k_offset);
   for (std::size_t c = 0; c < dims.head_dim; ++c)
     for (std::size_t g = 0; g < groups; ++g)
-      dequantise_group(d, in + (c * groups + g) * group_bytes, lay.k_group, nibbles,
+      dequantise_group(d, in + (c * groups + g) * group_bytes, lay.k_group, bits,
                        scales + (c * groups + g) * 2, out + c * stride + g * lay.k_group);
 }
 
-/// A vector type whose lanes divide every run of K: half a group of int4, else a page's tokens.
+/// A vector type whose lanes divide every run of K: half a group of 4 bits, else a page's tokens.
 HWY_INLINE void widen_k(const cache_dims& dims, const page_layout& lay, const std::byte* head,
                         float* out, std::size_t stride) {
-  const std::size_t run = lay.stored == form::int4 ? lay.k_group / 2 : dims.page_tokens;
+  const std::size_t run = lay.packing.k_bits == 4 ? lay.k_group / 2 : dims.page_tokens;
   if (run >= 16)
     widen_k_lanes(full_f32(), dims, lay, head, out, stride);
   else if (run == 8)
@@ -135,11 +153,11 @@ HWY_INLINE void widen_v(const cache_dims& dims, const page_layout& lay, const st
   HWY_ALIGN float scales[64 * 8 * 2 + 16];
   const std::size_t groups = tokens * (dim / lay.v_group);
   widen_scales(head + lay.v_scale_offset, (groups * 2 + 15) / 16 * 16, scales);
-  const bool nibbles = lay.stored == form::int4;
-  const std::size_t group_bytes = nibbles ? lay.v_group / 2 : lay.v_group;
+  const std::uint32_t bits = lay.packing.v_bits;
+  const std::size_t group_bytes = lay.v_group * bits / 8;
   const auto* in = reinterpret_cast<const std::uint8_t*>(head + lay.v_offset);
   for (std::size_t g = 0; g < groups; ++g)
-    dequantise_group(d, in + g * group_bytes, lay.v_group, nibbles, scales + g * 2,
+    dequantise_group(d, in + g * group_bytes, lay.v_group, bits, scales + g * 2,
                      out + g * lay.v_group);
 }
 

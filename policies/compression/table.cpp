@@ -9,6 +9,9 @@
   policy(compression, identity) \
   policy(compression, int8) \
   policy(compression, int4) \
+  policy(compression, int3) \
+  policy(compression, int2) \
+  policy(compression, mixed) \
   policy(compression, fp8)
 // clang-format on
 

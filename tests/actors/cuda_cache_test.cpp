@@ -128,5 +128,18 @@ TEST_F(cuda_cache, refuses_pages_in_f32_and_says_what_to_set) {
   EXPECT_NE(opened.error().what.find("cache.dtype"), std::string::npos);
 }
 
+TEST_F(cuda_cache, refuses_forms_without_kernels_and_names_those_that_it_holds) {
+  for (const char* policy : {"int3", "int2", "mixed"}) {
+    auto s = small_settings();
+    s.devices.backend = "cuda";
+    s.compression = {policy, {}};
+    auto rt = runtime::start(s);
+    ASSERT_TRUE(rt.ok());
+    const auto opened = rt->open({1, 4, 2, 64, 0});
+    ASSERT_EQ(opened.code(), errc::unsupported);
+    EXPECT_NE(opened.error().what.find("int8, int4, fp8"), std::string::npos);
+  }
+}
+
 } // namespace
 } // namespace pikv::test

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
+#include <pikv/gpu/device.hpp>
 #include <pikv/gpu/host/kernels.hpp>
 #include <pikv/gpu/host/thread_pool.hpp>
 
@@ -188,7 +189,7 @@ void check(const options& o, std::uint64_t seed) {
 
 TEST(attend_kernel, matches_float64_for_every_form_page_size_and_group) {
   std::uint64_t seed = 1;
-  for (const form stored : {form::f32, form::f16, form::bf16, form::int8, form::int4, form::fp8})
+  for (const form stored : gpu::all_forms)
     for (const std::uint32_t page_tokens : {8U, 16U, 32U, 64U})
       for (const std::uint32_t group : {1U, 2U, 4U, 8U})
         check({.stored = stored,
@@ -234,8 +235,41 @@ TEST(attend_kernel, selection_per_kv_head_reads_exactly_its_pages) {
 }
 
 TEST(attend_kernel, selection_of_encoded_pages_matches_float64) {
-  for (const form stored : {form::int8, form::int4, form::fp8})
+  for (const form stored :
+       {form::int8, form::int4, form::fp8, form::int3, form::int2, form::k4v2, form::k3v2})
     check({.stored = stored, .max_pages = 20, .scopes = 2}, 350);
+}
+
+TEST(attend_kernel, encoded_pages_give_what_their_decoded_values_give) {
+  for (const form stored : gpu::all_forms) {
+    if (is_raw(stored))
+      continue;
+    gpu::serial_executor exec;
+    auto p = make_problem({.stored = stored, .max_pages = 20}, 360);
+    gpu::host_kernels().attend(p->args, exec);
+    const auto before = p->lse;
+    const std::size_t bytes = p->rows * p->dims.query_heads * p->dims.head_dim;
+    const auto* out = reinterpret_cast<const float*>(p->out.ref.data);
+    const std::vector<float> encoded(out, out + bytes);
+    std::vector<test::aligned_bytes> decoded;
+    decoded.reserve(1000);
+    for (auto& set : p->settled)
+      for (auto& view : set->views) {
+        auto& memory = decoded.emplace_back(gpu::layout_of(p->dims, form::f32).page_bytes);
+        const gpu::page_view from[] = {view};
+        std::byte* const to[] = {memory.data()};
+        gpu::host_kernels().decode({p->dims, form::f32, from, to}, exec);
+        view.data = memory.data();
+        view.stored = form::f32;
+      }
+    gpu::host_kernels().attend(p->args, exec);
+    for (std::size_t i = 0; i < bytes; ++i)
+      ASSERT_NEAR(out[i], encoded[i], 1e-5) << to_string(stored);
+    for (std::size_t i = 0; i < before.size(); ++i)
+      if (!std::isinf(before[i])) {
+        ASSERT_NEAR(p->lse[i], before[i], 1e-5) << to_string(stored);
+      }
+  }
 }
 
 TEST(attend_kernel, pages_that_are_gone_are_skipped) {
@@ -318,7 +352,7 @@ TEST(attend_kernel, every_instruction_set_matches_float64) {
   for (std::int64_t left = supported; left != 0; left &= left - 1) {
     hwy::SetSupportedTargetsForTest(left & -left);
     SCOPED_TRACE(gpu::host_simd_target());
-    for (const form stored : {form::f32, form::f16, form::bf16, form::int8, form::int4, form::fp8})
+    for (const form stored : gpu::all_forms)
       for (const std::uint32_t page_tokens : {8U, 16U})
         check({.stored = stored, .head_dim = 32, .page_tokens = page_tokens, .page_lse = true},
               900);

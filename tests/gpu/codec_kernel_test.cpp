@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
+#include <pikv/gpu/device.hpp>
 #include <pikv/gpu/host/fp8.hpp>
 #include <pikv/gpu/host/half.hpp>
 #include <pikv/gpu/host/kernels.hpp>
@@ -19,7 +20,9 @@ namespace {
 using gpu::cache_dims;
 using test::page_set;
 
-constexpr form all_forms[] = {form::f32, form::f16, form::bf16, form::int8, form::int4, form::fp8};
+using gpu::all_forms;
+constexpr form integers[] = {form::int8, form::int4, form::int3,
+                             form::int2, form::k4v2, form::k3v2};
 
 /// Calls f(head, slot, channel) for every stored value.
 template <class F>
@@ -57,7 +60,7 @@ void copy_of(std::mt19937_64& rng, const cache_dims& dims, form stored, std::siz
 
 TEST(encode_kernel, no_value_is_off_by_more_than_half_a_scale) {
   std::mt19937_64 rng(1);
-  for (const form target : {form::int8, form::int4})
+  for (const form target : integers)
     for (const std::uint32_t page_tokens : {8U, 16U, 32U, 64U})
       for (const std::size_t tokens :
            {std::size_t{1}, page_tokens / 2 + std::size_t{3}, std::size_t{page_tokens}}) {
@@ -169,7 +172,9 @@ TEST(encode_kernel, fp8_refuses_what_is_not_finite) {
 
 TEST(encode_kernel, reports_the_errors_that_it_makes) {
   std::mt19937_64 rng(4);
-  for (const form target : {form::int8, form::int4, form::fp8}) {
+  for (const form target : all_forms) {
+    if (is_raw(target))
+      continue;
     const cache_dims dims{4, 2, 64, 32};
     page_set raw, coded;
     copy_of(rng, dims, form::f16, 21, raw, coded);
@@ -191,16 +196,18 @@ TEST(encode_kernel, reports_the_errors_that_it_makes) {
 }
 
 TEST(encode_kernel, values_that_do_not_fit_are_not_representable) {
-  for (const float bad : {1e7F, -1e6F, INFINITY, -INFINITY, NAN})
-    for (const bool in_k : {true, false}) {
-      std::mt19937_64 rng(5);
-      const cache_dims dims{1, 1, 32, 16};
-      page_set pages;
-      pages.add(rng, dims, form::f32, 16, 0);
-      const auto lay = gpu::layout_of(dims, form::f32);
-      test::put(pages.memory[0].data() + (in_k ? lay.k_offset : lay.v_offset), dtype::f32, 37, bad);
-      EXPECT_FALSE(pages.encode(dims, form::int4)[0].representable) << bad;
-    }
+  for (const form target : integers)
+    for (const float bad : {1e8F, -1e6F, INFINITY, -INFINITY, NAN})
+      for (const bool in_k : {true, false}) {
+        std::mt19937_64 rng(5);
+        const cache_dims dims{1, 1, 32, 16};
+        page_set pages;
+        pages.add(rng, dims, form::f32, 16, 0);
+        const auto lay = gpu::layout_of(dims, form::f32);
+        test::put(pages.memory[0].data() + (in_k ? lay.k_offset : lay.v_offset), dtype::f32, 37,
+                  bad);
+        EXPECT_FALSE(pages.encode(dims, target)[0].representable) << to_string(target) << bad;
+      }
 }
 
 TEST(encode_kernel, slots_beyond_the_tokens_do_not_matter) {

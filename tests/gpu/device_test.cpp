@@ -52,6 +52,41 @@ TEST(make_device, options_out_of_range_are_refused) {
             errc::invalid_argument);
 }
 
+/// A host device that calls itself another and holds two forms.
+class small_device final : public device {
+public:
+  explicit small_device(std::shared_ptr<device> real) : real_(std::move(real)) {}
+  device_id id() const noexcept override { return real_->id(); }
+  std::string_view backend() const noexcept override { return "small"; }
+  arena& memory() noexcept override { return real_->memory(); }
+  arena& scratch() noexcept override { return real_->scratch(); }
+  std::unique_ptr<stream> make_stream(stream_role x) override { return real_->make_stream(x); }
+  const kernel_table& kernels() const noexcept override { return real_->kernels(); }
+  std::span<const form> forms() const noexcept override { return held; }
+  std::string describe() const override { return real_->describe(); }
+
+private:
+  static constexpr form held[] = {form::bf16, form::int4};
+  std::shared_ptr<device> real_;
+};
+
+TEST(check_form, names_the_forms_that_a_device_holds) {
+  const small_device d(make_test_device());
+  EXPECT_TRUE(check_form(d, form::int4));
+  for (const form x : {form::int3, form::int2, form::k4v2, form::k3v2}) {
+    const auto r = check_form(d, x);
+    ASSERT_EQ(r.code(), errc::unsupported);
+    for (const std::string_view part : {"small", "bf16, int4", "compression.policy"})
+      EXPECT_NE(r.error().what.find(part), std::string::npos) << r.error().what;
+    EXPECT_NE(r.error().what.find(to_string(x)), std::string::npos) << r.error().what;
+  }
+}
+
+TEST(check_form, the_host_holds_every_form) {
+  for (const form x : all_forms)
+    EXPECT_TRUE(check_form(*make_test_device(), x));
+}
+
 TEST(backends, host_is_among_them) {
   EXPECT_EQ(std::count(backends().begin(), backends().end(), "host"), 1);
 }

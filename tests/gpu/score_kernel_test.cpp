@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <pikv/gpu/device.hpp>
 #include <pikv/gpu/host/kernels.hpp>
 
 #include "support/attention_reference.hpp"
@@ -92,7 +93,7 @@ TEST(score_kernel, mass_is_the_second_order_estimate_from_the_summary) {
 }
 
 TEST(score_kernel, quest_bounds_every_logit_of_the_page) {
-  for (const form stored : {form::f32, form::bf16, form::int8, form::int4, form::fp8}) {
+  for (const form stored : gpu::all_forms) {
     const auto x = score_random_pages(11, score_kind::quest, {4, 2, 64, 16}, 9, 3, stored);
     for_scores(x, [&](std::size_t r, std::size_t h, std::size_t p) {
       for (std::size_t t = 0; t < x.pages.views[p].tokens; ++t) {
@@ -127,7 +128,7 @@ TEST(score_kernel, pages_that_are_gone_score_minus_infinity) {
 }
 
 TEST(summarise_kernel, moments_and_range_match_float64) {
-  for (const form stored : {form::f32, form::f16, form::int8, form::int4, form::fp8})
+  for (const form stored : gpu::all_forms)
     for (const std::uint32_t page_tokens : {8U, 16U, 64U}) {
       const auto x =
           score_random_pages(14, score_kind::mass, {2, 2, 32, page_tokens}, 4, 1, stored);

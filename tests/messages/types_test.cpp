@@ -29,6 +29,10 @@ TEST(form, names) {
   EXPECT_EQ(to_string(form::int8), "int8");
   EXPECT_EQ(to_string(form::int4), "int4");
   EXPECT_EQ(to_string(form::fp8), "fp8");
+  EXPECT_EQ(to_string(form::int3), "int3");
+  EXPECT_EQ(to_string(form::int2), "int2");
+  EXPECT_EQ(to_string(form::k4v2), "k4v2");
+  EXPECT_EQ(to_string(form::k3v2), "k3v2");
 }
 
 TEST(form, raw_are_those_of_the_element_types) {

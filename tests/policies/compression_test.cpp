@@ -45,6 +45,31 @@ TEST(int4_compression, chooses_int4) {
   EXPECT_EQ(policy->choose({}, form::f32), form::int4);
 }
 
+TEST(int3_compression, chooses_int3) {
+  EXPECT_EQ(must_make(compression_table(), "int3")->choose({}, form::f16), form::int3);
+}
+
+TEST(int2_compression, chooses_int2) {
+  EXPECT_EQ(must_make(compression_table(), "int2")->choose({}, form::f16), form::int2);
+}
+
+result<std::unique_ptr<compression_policy>> make_mixed(std::int64_t k_bits, std::int64_t v_bits) {
+  policy_choice x{"mixed", {}};
+  x.options.set("k_bits", k_bits);
+  x.options.set("v_bits", v_bits);
+  return make(compression_table(), x, {});
+}
+
+TEST(mixed_compression, keeps_k_in_four_or_three_bits_and_v_in_two) {
+  EXPECT_EQ((*make_mixed(4, 2))->choose({}, form::f16), form::k4v2);
+  EXPECT_EQ((*make_mixed(3, 2))->choose({}, form::f16), form::k3v2);
+}
+
+TEST(mixed_compression, refuses_other_pairs) {
+  for (const auto& [k, v] : {std::pair{2, 2}, {5, 2}, {4, 3}, {4, 4}, {3, 1}})
+    EXPECT_FALSE(make_mixed(k, v)) << k << v;
+}
+
 TEST(fp8_compression, chooses_fp8) {
   const auto policy = must_make(compression_table(), "fp8");
   EXPECT_FALSE(policy->keeps_raw());

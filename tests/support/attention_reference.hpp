@@ -58,21 +58,28 @@ inline double e4m3_value(std::uint8_t x) {
                        : sign * std::ldexp(8 + fraction, exponent - 10);
 }
 
+/// Integer `i` of a group of `group` values in `bits` each, by the words of page_layout.hpp.
+inline unsigned packed_integer(const std::byte* at, unsigned bits, std::size_t i,
+                               std::size_t group) {
+  const auto byte = [at](std::size_t n) { return unsigned{read_at<std::uint8_t>(at, n)}; };
+  if (bits == 8)
+    return byte(i);
+  if (bits == 4)
+    return i < group / 2 ? byte(i) & 15 : byte(i - group / 2) >> 4;
+  const unsigned low = byte(i % (group / 4)) >> 2 * (i / (group / 4)) & 3;
+  if (bits == 2)
+    return low;
+  return low | (byte(group / 4 + i % (group / 8)) >> i / (group / 8) & 1) << 2;
+}
+
 /// One quantised value: `index` counts values from the part's begin, groups follow each other.
-inline double quantised(const std::byte* part, const std::byte* scales, form stored,
+inline double quantised(const std::byte* part, const std::byte* scales, form stored, unsigned bits,
                         std::size_t index, std::size_t group) {
   if (stored == form::fp8)
     return e4m3_value(read_at<std::uint8_t>(part, index))
            * static_cast<double>(read_at<float>(scales, 0));
   const std::size_t g = index / group;
-  const std::size_t i = index % group;
-  unsigned q;
-  if (stored == form::int8) {
-    q = read_at<std::uint8_t>(part, index);
-  } else {
-    const unsigned pair = read_at<std::uint8_t>(part, g * group / 2 + i % (group / 2));
-    q = i < group / 2 ? pair & 15 : pair >> 4;
-  }
+  const unsigned q = packed_integer(part + g * group * bits / 8, bits, index % group, group);
   return q * f16_value(read_at<std::uint16_t>(scales, 2 * g))
          + f16_value(read_at<std::uint16_t>(scales, 2 * g + 1));
 }
@@ -87,9 +94,9 @@ inline double stored_k(const gpu::cache_dims& dims, const gpu::page_view& page, 
   const gpu::page_layout lay = gpu::layout_of(dims, page.stored);
   const std::byte* p = page.data + head * lay.head_bytes;
   const std::size_t index = channel * dims.page_tokens + slot;
-  return is_raw(page.stored)
-             ? element(p + lay.k_offset, raw_type(page.stored), index)
-             : quantised(p + lay.k_offset, p + lay.k_scale_offset, page.stored, index, lay.k_group);
+  return is_raw(page.stored) ? element(p + lay.k_offset, raw_type(page.stored), index)
+                             : quantised(p + lay.k_offset, p + lay.k_scale_offset, page.stored,
+                                         lay.packing.k_bits, index, lay.k_group);
 }
 
 /// V of (head, slot, channel) as stored.
@@ -98,9 +105,9 @@ inline double stored_v(const gpu::cache_dims& dims, const gpu::page_view& page, 
   const gpu::page_layout lay = gpu::layout_of(dims, page.stored);
   const std::byte* p = page.data + head * lay.head_bytes;
   const std::size_t index = slot * dims.head_dim + channel;
-  return is_raw(page.stored)
-             ? element(p + lay.v_offset, raw_type(page.stored), index)
-             : quantised(p + lay.v_offset, p + lay.v_scale_offset, page.stored, index, lay.v_group);
+  return is_raw(page.stored) ? element(p + lay.v_offset, raw_type(page.stored), index)
+                             : quantised(p + lay.v_offset, p + lay.v_scale_offset, page.stored,
+                                         lay.packing.v_bits, index, lay.v_group);
 }
 
 inline double tensor_value(const gpu::tensor_ref& t, std::size_t row, std::size_t head,

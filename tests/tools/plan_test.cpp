@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <pikv/gpu/device.hpp>
 #include <pikv/gpu/memory/slab_arena.hpp>
 
 namespace pikv::tools {
@@ -71,6 +72,15 @@ TEST(plan, page_of_64_tokens_has_two_k_groups_per_channel) {
   EXPECT_EQ(page.scales, 8U * (128 * 2 * 4 + 64 * 4 * 4));
 }
 
+TEST(plan, mixed_page_counts_the_bits_of_k_and_of_v) {
+  const auto& model = *find_model("mixtral-8x7b");
+  const auto page = bytes_of_page(model, 16, form::k3v2);
+  EXPECT_EQ(page.values, 8U * 128 * 16 * (3 + 2) / 8);
+  EXPECT_EQ(page.scales, bytes_of_page(model, 16, form::int8).scales);
+  EXPECT_EQ(page.alignment, 0U);
+  EXPECT_EQ(bytes_of_page(*find_model("deepseek-v3"), 16, form::k3v2).values, 576U * 16 * 3 / 8);
+}
+
 TEST(plan, latent_page_is_k_alone) {
   const auto page = bytes_of_page(*find_model("deepseek-v3"), 16, form::bf16);
   EXPECT_EQ(page.total, 576U * 16 * 2);
@@ -87,8 +97,7 @@ TEST(plan, latent_int8_page_has_k_scales_only) {
 TEST(plan, page_parts_add_up_for_every_form_and_size) {
   for (const auto& model : known_models())
     for (const auto page_tokens : {8U, 16U, 32U, 64U})
-      for (const auto stored :
-           {form::f32, form::f16, form::bf16, form::int8, form::int4, form::fp8}) {
+      for (const auto stored : gpu::all_forms) {
         const auto page = bytes_of_page(model, page_tokens, stored);
         EXPECT_EQ(page.values + page.scales + page.alignment, page.total);
         EXPECT_LT(page.alignment, model.kv_heads * 4U * 64);
@@ -248,7 +257,7 @@ TEST(plan, appends_pass_through_home_devices_only_when_pages_leave) {
   EXPECT_EQ(passing_bytes(x, 0), 0U); // they settle where they are
   x.gpus = 4;
   EXPECT_EQ(passing_bytes(x, 0), (2048 / 16 + 1) * 32 * 65536U);
-  EXPECT_EQ(passing_bytes(x, 1), 0U); // home of no sequence
+  EXPECT_EQ(passing_bytes(x, 1), 0U);                // home of no sequence
   EXPECT_GT(passing_bytes(with(form::int8), 0), 0U); // packed beside the original
 }
 

@@ -26,9 +26,10 @@ struct plan_options {
   bool json = false;
 };
 
-const std::map<std::string, form> forms{{"f32", form::f32},   {"f16", form::f16},
-                                        {"bf16", form::bf16}, {"int8", form::int8},
-                                        {"int4", form::int4}, {"fp8", form::fp8}};
+const std::map<std::string, form> forms{
+    {"f32", form::f32},   {"f16", form::f16},  {"bf16", form::bf16}, {"int8", form::int8},
+    {"int4", form::int4}, {"fp8", form::fp8},  {"int3", form::int3}, {"int2", form::int2},
+    {"k4v2", form::k4v2}, {"k3v2", form::k3v2}};
 const std::map<std::string, std::uint8_t> summaries{
     {"none", gpu::summary_none}, {"mass", gpu::summary_mean_var}, {"quest", gpu::summary_min_max}};
 
@@ -91,9 +92,10 @@ void add_load(CLI::App& sub, plan_options& o) {
 void add_cache(CLI::App& sub, plan_options& o) {
   auto& x = o.request;
   sub.add_option("--form", o.stored, "Form of settled pages")
-      ->check(CLI::IsMember({"f16", "bf16", "f32", "int8", "int4", "fp8"}))
+      ->check(CLI::IsMember(
+          {"f16", "bf16", "f32", "fp8", "int8", "int4", "int3", "int2", "k4v2", "k3v2"}))
       ->capture_default_str();
-  sub.add_option("--raw", o.raw, "Form of sinks and window where --form is int8, int4 or fp8")
+  sub.add_option("--raw", o.raw, "Form of sinks and window where --form is not raw")
       ->check(CLI::IsMember({"f16", "bf16", "f32"}))
       ->capture_default_str();
   sub.add_option("--page", x.page_tokens, "Tokens of a page: 8, 16, 32, 64")->capture_default_str();

@@ -23,18 +23,6 @@ constexpr std::uint32_t most_layers = 1 << 8;
 constexpr std::uint32_t most_heads = 1 << 7;
 constexpr std::uint32_t most_shards = 1 << 12; // as in a configuration
 
-std::uint64_t bits_of(form x) noexcept {
-  switch (x) {
-  case form::f32: return 32;
-  case form::f16:
-  case form::bf16: return 16;
-  case form::int8:
-  case form::fp8: return 8;
-  case form::int4: return 4;
-  }
-  return 16;
-}
-
 constexpr std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) noexcept {
   return (a + b - 1) / b;
 }
@@ -102,7 +90,9 @@ page_counts count_pages(const plan_request& x) noexcept {
 page_bytes bytes_of_page(const kv_model& model, std::uint32_t page_tokens, form stored) noexcept {
   const auto layout = gpu::layout_of(dims_of(model, page_tokens), stored);
   page_bytes out;
-  out.values = model.values_per_layer() * page_tokens * bits_of(stored) / 8;
+  const form_traits& bits = traits_of(stored);
+  const std::uint64_t values = model.values_per_layer() * page_tokens;
+  out.values = model.latent() ? values * bits.k_bits / 8 : values / 2 * bits.bits() / 8;
   if (stored == form::fp8) {
     constexpr std::uint64_t scale_bytes = 4;
     out.scales = model.kv_heads * (model.latent() ? 1 : 2) * scale_bytes;

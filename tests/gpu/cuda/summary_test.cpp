@@ -45,7 +45,7 @@ void expect_as_host(const cache_dims& dims, std::uint8_t parts, test::page_set& 
 
 TEST_F(cuda_summary, equals_the_hosts_for_every_form_and_shape) {
   for (std::uint64_t seed = 0; seed < 12; ++seed)
-    for (std::size_t f = 0; f < form_count; ++f)
+    for (std::size_t f = 0; f <= static_cast<std::size_t>(form::fp8); ++f)
       for (const std::uint8_t parts : {gpu::summary_mean_var, gpu::summary_min_max, both_parts}) {
         std::mt19937_64 rng(seed);
         const cache_dims dims = test::random_dims(rng);
