@@ -33,7 +33,7 @@ TEST(catalog, lists_the_policies_of_each_kind) {
   EXPECT_EQ(names(all[1]), (list{"all", "gate_top_k", "mass", "adaptive", "hybrid", "balanced",
                                  "cache_aware", "hierarchical", "eplb"}));
   EXPECT_EQ(names(all[2]), (list{"all", "mass", "quest"}));
-  EXPECT_EQ(names(all[3]), (list{"identity", "int8", "int4", "fp8"}));
+  EXPECT_EQ(names(all[3]), (list{"identity", "int8", "int4", "int3", "int2", "mixed", "fp8"}));
   EXPECT_EQ(names(all[4]), (list{"uniform"}));
   EXPECT_EQ(names(all[5]), (list{"lru", "lru_plus", "lfu", "h2o", "streaming", "tova", "snap",
                                   "expected_attention", "key_norm", "key_diff", "quest", "flexgen",

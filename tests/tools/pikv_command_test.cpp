@@ -177,7 +177,7 @@ TEST(pikv_command, plan_refuses_a_model_and_a_shape) {
 }
 
 TEST(pikv_command, plan_refuses_an_unknown_form) {
-  EXPECT_EQ(run_pikv("plan --model mixtral-8x7b --form int3").code, 2);
+  EXPECT_EQ(run_pikv("plan --model mixtral-8x7b --form int5").code, 2);
 }
 
 TEST(pikv_command, plan_prints_bytes_and_the_papers_formulas) {
