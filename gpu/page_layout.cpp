@@ -7,6 +7,7 @@ namespace pikv::gpu {
 namespace {
 
 constexpr std::uint32_t max_k_group = 32;
+constexpr std::uint32_t max_k_group_of_few_bits = 64; // scales weigh more beside fewer bits
 constexpr std::uint32_t channels_per_v_scale = 32;
 constexpr std::size_t f16_bytes = 2;
 
@@ -17,10 +18,11 @@ constexpr std::size_t align64(std::size_t bytes) noexcept { return (bytes + 63) 
 page_layout layout_of(const cache_dims& dims, form stored) noexcept {
   page_layout x;
   x.stored = stored;
-  x.k_group = std::min(dims.page_tokens, max_k_group);
   x.v_group = channels_per_v_scale;
   const std::size_t values = std::size_t{dims.head_dim} * dims.page_tokens;
   x.packing = traits_of(stored);
+  x.k_group =
+      std::min(dims.page_tokens, x.packing.k_bits < 4 ? max_k_group_of_few_bits : max_k_group);
   x.v_offset = align64(values * x.packing.k_bits / 8);
   x.head_bytes = x.v_offset + align64(values * x.packing.v_bits / 8);
   x.k_scale_offset = x.head_bytes;

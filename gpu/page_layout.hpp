@@ -8,8 +8,7 @@
 ///   int4   the same, two values a byte: in each group of G values, byte i holds value i in its low
 ///          and value i + G/2 in its high nibble
 ///   int2   the same, four values a byte: byte i of a group holds the values i, i + G/4, i + G/2
-///   and
-///          i + 3 G/4, the first in its lowest bits
+///          and i + 3 G/4, the first in its lowest bits
 ///   int3   the low two bits of a group's values as in int2, then their third bits: bit j of byte i
 ///          belongs to value i + j G/8
 ///   k4v2   K as in int4, V as in int2; k3v2: K as in int3, V as in int2
@@ -43,7 +42,7 @@ struct cache_dims {
 /// Byte offsets inside one page of one form. All offsets are multiples of 64.
 struct page_layout {
   form stored = form::f32;
-  std::uint32_t k_group = 0;      ///< tokens that share a K scale: min(page_tokens, 32)
+  std::uint32_t k_group = 0;      ///< tokens that share a K scale: at most 32; below 4 bits 64
   std::uint32_t v_group = 0;      ///< channels that share a V scale: 32
   std::size_t k_offset = 0;       ///< from the head's begin
   std::size_t v_offset = 0;       ///< from the head's begin

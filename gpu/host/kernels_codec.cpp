@@ -11,115 +11,13 @@
 #include <cstring>
 
 #include <pikv/gpu/host/fp8.hpp>
-#include <pikv/gpu/host/half.hpp>
+#include <pikv/gpu/host/integer_groups-inl.hpp>
 #include <pikv/gpu/host/kernels.hpp>
 #include <pikv/gpu/host/page_values-inl.hpp>
 #include <pikv/gpu/host/worker_pool.hpp>
 
 HWY_BEFORE_NAMESPACE();
 namespace pikv::gpu::HWY_NAMESPACE {
-
-/// Squared error and norm of one part of a page, by lane, and whether every group fits.
-struct quality {
-  HWY_ALIGN float error[full_lanes] = {};
-  HWY_ALIGN float norm[full_lanes] = {};
-  bool representable = true;
-
-  static double total(const float* lanes) {
-    double sum = 0;
-    for (std::size_t i = 0; i < full_lanes; ++i)
-      sum += static_cast<double>(lanes[i]);
-    return sum;
-  }
-};
-
-/// Quantises one group to integers 0 ... levels in `q` and writes its f16 (scale, min).
-/// min is rounded down and scale up, so that the grid covers the group and no value is off by more
-/// than half a scale. `x[n...size)` is overwritten.
-template <class D>
-HWY_INLINE void quantise_group(D d, float* x, std::size_t n, std::size_t size, float levels,
-                               std::uint8_t* q, std::uint16_t* scale_min, quality& sums) {
-  const hn::RebindToSigned<D> di;
-  std::fill(x + n, x + size, x[0]);
-  auto vlow = hn::LoadU(d, x);
-  auto vhigh = vlow;
-  auto check = hn::Zero(d); // NaN as soon as one value is not finite
-  for (std::size_t i = 0; i < size; i += hn::Lanes(d)) {
-    const auto v = hn::LoadU(d, x + i);
-    vlow = hn::Min(vlow, v);
-    vhigh = hn::Max(vhigh, v);
-    check = hn::MulAdd(v, hn::Zero(d), check);
-  }
-  const float low = hn::GetLane(hn::MinOfLanes(d, vlow));
-  const float high = hn::GetLane(hn::MaxOfLanes(d, vhigh));
-  const bool finite = hn::AllTrue(d, hn::Eq(check, hn::Zero(d)));
-  const bool flat = low == high;
-  const std::uint16_t low16 = flat ? detail::f16_from_f32(low) : detail::f16_below(low);
-  const float base = detail::f32_from_f16(low16);
-  const std::uint16_t scale16 = flat ? std::uint16_t{0} : detail::f16_above((high - base) / levels);
-  const float scale = detail::f32_from_f16(scale16);
-  sums.representable &= finite && low >= -detail::f16_max && low <= detail::f16_max
-                        && (high - base) / levels <= detail::f16_max;
-  scale_min[0] = scale16;
-  scale_min[1] = low16;
-  const auto inverse = hn::Set(d, scale > 0 ? 1 / scale : 0.0F);
-  const auto vbase = hn::Set(d, base);
-  const auto vscale = hn::Set(d, scale);
-  auto error = hn::Load(d, sums.error);
-  auto norm = hn::Load(d, sums.norm);
-  for (std::size_t i = 0; i < size; i += hn::Lanes(d)) {
-    const auto v = hn::LoadU(d, x + i);
-    auto y = hn::Mul(hn::Sub(v, vbase), inverse);
-    y = hn::Min(hn::Max(y, hn::Zero(d)), hn::Set(d, levels));
-    const auto integer = hn::NearestInt(y);
-    const hn::Rebind<std::uint8_t, D> du8;
-    hn::StoreU(hn::DemoteTo(du8, integer), du8, q + i);
-    const auto e = hn::Sub(v, hn::MulAdd(hn::ConvertTo(d, integer), vscale, vbase));
-    const auto in = hn::RebindMask(d, hn::Lt(hn::Iota(di, static_cast<std::int32_t>(i)),
-                                             hn::Set(di, static_cast<std::int32_t>(n))));
-    error = hn::Add(error, hn::IfThenElseZero(in, hn::Mul(e, e)));
-    norm = hn::Add(norm, hn::IfThenElseZero(in, hn::Mul(v, v)));
-  }
-  hn::Store(error, d, sums.error);
-  hn::Store(norm, d, sums.norm);
-}
-
-/// Packs a group's integers of 2, 3 or 4 bits (page_layout.hpp).
-HWY_INLINE void pack_bits(const std::uint8_t* q, std::size_t size, std::uint32_t bits,
-                          std::uint8_t* out) {
-  if (bits == 4) {
-    for (std::size_t i = 0; i < size / 2; ++i)
-      out[i] = static_cast<std::uint8_t>(q[i] | q[size / 2 + i] << 4);
-    return;
-  }
-  const auto run = size / 4;
-  for (std::size_t i = 0; i < run; ++i)
-    out[i] = static_cast<std::uint8_t>((q[i] & 3) | (q[run + i] & 3) << 2
-                                       | (q[2 * run + i] & 3) << 4 | (q[3 * run + i] & 3) << 6);
-  if (bits == 2)
-    return;
-  std::memset(out + run, 0, size / 8);
-  for (std::size_t i = 0; i < size; ++i) {
-    auto& byte = out[run + i % (size / 8)];
-    byte = static_cast<std::uint8_t>(byte | (q[i] >> 2) << (i / (size / 8)));
-  }
-}
-
-/// Quantises a group and writes it with `bits` per value.
-HWY_INLINE void encode_group(float* x, std::size_t n, std::size_t size, std::uint32_t bits,
-                             std::byte* out, std::uint16_t* scale_min, quality& sums) {
-  std::uint8_t q[64];
-  const auto levels = static_cast<float>((1U << bits) - 1);
-  if (size == 8)
-    quantise_group(hn::CappedTag<float, 8>(), x, n, size, levels, q, scale_min, sums);
-  else
-    quantise_group(full_f32(), x, n, size, levels, q, scale_min, sums);
-  auto* bytes = reinterpret_cast<std::uint8_t*>(out);
-  if (bits == 8)
-    std::memcpy(bytes, q, size);
-  else
-    pack_bits(q, size, bits, bytes);
-}
 
 /// Encodes `rows` runs of `n` values, `stride` apart both in `x` and in `out`, under one scale.
 HWY_NOINLINE void encode_fp8(const float* x, std::size_t rows, std::size_t n, std::size_t stride,
@@ -179,14 +77,18 @@ HWY_NOINLINE void encode_head(const cache_dims& dims, const page_layout& to, std
       std::byte* at = out + to.k_offset + (c * p + t) * k_bits / 8;
       if (t < tokens)
         encode_group(x.k + c * p + t, std::min<std::size_t>(to.k_group, tokens - t), to.k_group,
-                     k_bits, at, k_scale, k);
+                     k_bits, at, k_scale, nullptr, k);
       else
         std::memset(at, 0, to.k_group * k_bits / 8), std::memset(k_scale, 0, 4);
     }
+  // A sum over many tokens is what a query sees of V: with errors handed on from token to token
+  // they cancel in it. Not with 4 bits and more, where they are small and a GPU encodes alike.
+  HWY_ALIGN float carry[256] = {};
+  const bool carries = v_bits < 4;
   auto* v_scale = reinterpret_cast<std::uint16_t*>(out + to.v_scale_offset);
   for (std::size_t i = 0; i < tokens * dims.head_dim; i += to.v_group, v_scale += 2)
     encode_group(x.v + i, to.v_group, to.v_group, v_bits, out + to.v_offset + i * v_bits / 8,
-                 v_scale, v);
+                 v_scale, carries ? carry + i % dims.head_dim : nullptr, v);
   add();
 }
 

@@ -44,7 +44,7 @@ HWY_INLINE void widen_scales(const std::byte* scales, std::size_t n, float* out)
     hn::StoreU(load_f32(d, in + i), d, out + i);
 }
 
-/// The integers of one group of 2 or 3 bits (page_layout.hpp) as bytes; n is 8, 16 or 32.
+/// The integers of one group of 2 or 3 bits (page_layout.hpp) as bytes; n is 8, 16, 32 or 64.
 HWY_INLINE void unpack_bits(const std::uint8_t* in, std::size_t n, std::uint32_t bits,
                             std::uint8_t* q) {
   for (std::size_t j = 0; j < 4; ++j)
@@ -64,7 +64,7 @@ HWY_INLINE void dequantise_group(D d, const std::uint8_t* in, std::size_t n, std
                                  const float* scale_min, float* out) {
   const auto scale = hn::Set(d, scale_min[0]);
   const auto low = hn::Set(d, scale_min[1]);
-  std::uint8_t unpacked[32];
+  std::uint8_t unpacked[64];
   if (bits < 4) {
     unpack_bits(in, n, bits, unpacked);
     in = unpacked;

@@ -72,6 +72,13 @@ TEST(plan, page_of_64_tokens_has_two_k_groups_per_channel) {
   EXPECT_EQ(page.scales, 8U * (128 * 2 * 4 + 64 * 4 * 4));
 }
 
+TEST(plan, page_of_64_tokens_has_one_k_group_per_channel_below_four_bits) {
+  const auto& model = *find_model("mixtral-8x7b");
+  for (const form stored : {form::int3, form::int2, form::k3v2})
+    EXPECT_EQ(bytes_of_page(model, 64, stored).scales, 8U * (128 * 4 + 64 * 4 * 4));
+  EXPECT_EQ(bytes_of_page(model, 64, form::k4v2).scales, 8U * (128 * 2 * 4 + 64 * 4 * 4));
+}
+
 TEST(plan, mixed_page_counts_the_bits_of_k_and_of_v) {
   const auto& model = *find_model("mixtral-8x7b");
   const auto page = bytes_of_page(model, 16, form::k3v2);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <set>
 #include <string_view>
 #include <tuple>
@@ -11,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include "eval/few_bits_rows.hpp"
 #include "eval/row_edits.hpp"
 
 namespace pikv::tools {
@@ -55,25 +57,6 @@ void add_compression(std::vector<eval_row>& to, const policy_catalog& catalog,
            {},
            both(packed(p.name), kept("uniform", evicting_with, share))});
   }
-}
-
-/// The forms of few bits at other settings: mixed widths, and pages of 32 tokens, whose scales take
-/// half as much of K.
-void add_few_bits(std::vector<eval_row>& to) {
-  const auto on_pages_of_32 = [](config::settings& x) { x.cache.page_tokens = 32; };
-  const auto k3v2 = [](config::settings& x) {
-    x.compression = {"mixed", {}};
-    x.compression.options.set("k_bits", std::int64_t{3});
-  };
-  const auto add = [&](const std::string& name, const std::string& help, edit change) {
-    to.push_back({name, "compression", help, false, {}, std::move(change)});
-  };
-  add("mixed_k3v2", "K in 3 bits, V in 2", k3v2);
-  for (const char* name : {"int8", "int4", "int3", "int2", "mixed"})
-    add(fmt::format("{}_page_32", name), fmt::format("{} in pages of 32 tokens", name),
-        both(packed(name), on_pages_of_32));
-  add("mixed_k3v2_page_32", "K in 3 bits, V in 2, in pages of 32 tokens",
-      both(k3v2, on_pages_of_32));
 }
 
 void add_eviction(std::vector<eval_row>& to, const policy_catalog& catalog,
@@ -261,7 +244,7 @@ std::vector<eval_row> eval_rows(const policy_catalog& catalog,
                  {}});
   out.push_back({"exact", "baseline", "PiKV, raw pages, everything read", false, {}, {}});
   add_compression(out, catalog, keep_shares);
-  add_few_bits(out);
+  std::ranges::move(few_bits_rows(evicting_with), std::back_inserter(out));
   add_eviction(out, catalog, keep_shares);
   add_selection(out, catalog);
   add_routing(out, catalog);
