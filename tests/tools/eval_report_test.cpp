@@ -106,6 +106,20 @@ TEST(eval_json, has_the_documented_fields) {
   EXPECT_EQ(row.at("entries").at("not_selected"), 20);
 }
 
+TEST(eval_json, has_what_forms_do_where_it_was_measured) {
+  EXPECT_TRUE(nlohmann::json::parse(eval_json(sample())).at("forms").empty());
+  form_errors measured{form::int3, 32, 4, {}};
+  measured.sums.logit_error = 9;
+  measured.sums.logit_norm = 16;
+  measured.sums.logits = 36;
+  const auto x = nlohmann::json::parse(eval_json(sample(), {}, {&measured, 1})).at("forms").at(0);
+  EXPECT_EQ(x.at("form"), "int3");
+  EXPECT_EQ(x.at("page_tokens"), 32);
+  EXPECT_EQ(x.at("logit"), 0.75);
+  EXPECT_EQ(x.at("nats"), 0.5);
+  EXPECT_EQ(x.at("k"), 0); // no norm
+}
+
 TEST(eval_json, what_was_not_measured_is_null) {
   auto rows = sample();
   rows[1].row.bits_per_byte.reset();

@@ -91,17 +91,26 @@ std::vector<std::string> named_tasks(const std::vector<std::string>& given) {
   return out;
 }
 
+/// What is measured before the rows.
+struct first_tables {
+  std::vector<recall_row> recall;
+  std::vector<form_errors> forms;
+};
+
 int print_outcomes(const eval_command& o, std::span<const eval_outcome> outcomes,
-                   std::span<const recall_row> recall) {
-  if (!recall.empty())
-    fmt::print("{}\n", recall_table(recall));
+                   const first_tables& first) {
+  if (!first.recall.empty())
+    fmt::print("{}\n", recall_table(first.recall));
+  if (!first.forms.empty())
+    fmt::print("{}\n", form_errors_table(first.forms));
   fmt::print("{}\n{}", eval_table(outcomes), wrapped(legend, ""));
   std::fflush(stdout);
   if (!o.csv.empty())
     if (const auto written = write_file(o.csv, eval_csv(outcomes)); !written)
       return fail(written.error());
   if (!o.json.empty())
-    if (const auto written = write_file(o.json, eval_json(outcomes, recall)); !written)
+    if (const auto written = write_file(o.json, eval_json(outcomes, first.recall, first.forms));
+        !written)
       return fail(written.error());
   if (!o.plots.empty())
     if (const auto written = write_figures(figures_of(outcomes), o.plots); !written)
@@ -128,6 +137,41 @@ result<std::vector<recall_row>> recall_of(const eval_command& o, const demo_base
                         });
 }
 
+result<std::vector<form_errors>> form_errors_of(const eval_command& o, const demo_base& base,
+                                                const demo_input& input,
+                                                const interrupt_guard& interrupt,
+                                                progress_line& line) {
+  moe_engine::thread_team team{base.threads};
+  const config::cache_settings cache;
+  return measure_form_errors(input.model, input.text, {base.sinks, cache.window, cache.page_tokens},
+                             {.windows = o.windows, .context = base.context}, team,
+                             [&](std::uint32_t done, std::uint32_t of) {
+                               line.update(
+                                   {.row = "forms", .tokens_done = done, .tokens_total = of});
+                               return !interrupt.asked();
+                             });
+}
+
+/// What `o` asks for beside rows.
+result<first_tables> measure_first(const eval_command& o, const demo_base& base,
+                                   const demo_input& input, const interrupt_guard& interrupt,
+                                   progress_line& line) {
+  first_tables out;
+  if (o.routing) {
+    auto measured = recall_of(o, base, input, interrupt, line);
+    if (!measured)
+      return measured.error();
+    out.recall = std::move(*measured);
+  }
+  if (o.forms) {
+    auto measured = form_errors_of(o, base, input, interrupt, line);
+    if (!measured)
+      return measured.error();
+    out.forms = std::move(*measured);
+  }
+  return out;
+}
+
 int measure(const eval_command& o, std::span<const eval_row> rows) {
   const auto input = read_input(o);
   if (!input)
@@ -143,13 +187,9 @@ int measure(const eval_command& o, std::span<const eval_row> rows) {
   progress_line line{stderr, isatty(STDERR_FILENO) != 0};
   std::vector<eval_outcome> outcomes;
   std::vector<error> failed;
-  std::vector<recall_row> recall;
-  if (o.routing) {
-    auto measured = recall_of(o, base, *input, interrupt, line);
-    if (!measured)
-      return interrupt.asked() ? exit_interrupted : fail(measured.error());
-    recall = std::move(*measured);
-  }
+  const auto first = measure_first(o, base, *input, interrupt, line);
+  if (!first)
+    return interrupt.asked() ? exit_interrupted : fail(first.error());
   const auto ran = measure_rows(
       rows, base, *input, *prompts, o.eval, server,
       [&](const run_state& x) {
@@ -158,7 +198,7 @@ int measure(const eval_command& o, std::span<const eval_row> rows) {
       },
       outcomes, failed);
   line.clear();
-  int code = outcomes.empty() ? 0 : print_outcomes(o, outcomes, recall);
+  int code = outcomes.empty() ? 0 : print_outcomes(o, outcomes, *first);
   for (const auto& x : failed)
     code = fail(x);
   if (!ran && interrupt.asked()) {
@@ -177,6 +217,8 @@ int run(eval_command o) {
     return list_rows(rows);
   if (o.routing && o.only.empty())
     o.only = {"dense", "selection", "routing", "study"};
+  if (o.forms && o.only.empty())
+    o.only = {"dense", "compression"};
   const auto picked = pick_rows(std::move(rows), o.only);
   if (!picked)
     return fail(picked.error());

@@ -16,6 +16,9 @@ void add_work(CLI::App& sub, eval_command& o) {
   sub.add_flag("--routing", o.routing,
                "First the recall of old attention mass by selector, on text and on rows that "
                "answer; then, for no other rows named, dense, selection, routing and study");
+  sub.add_flag("--forms", o.forms,
+               "First what each form does to K, V, logits and outputs of the text's last rows; "
+               "then, for no other rows named, dense and compression");
   sub.add_flag("--list", o.list, "List the rows and end");
   sub.add_option("--windows", o.windows, "Windows of the text to predict")->capture_default_str();
   sub.add_option("--contexts", o.eval.contexts,

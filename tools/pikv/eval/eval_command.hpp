@@ -22,6 +22,7 @@ struct eval_command {
   eval_options eval;
   std::uint32_t windows = 2;
   bool routing = false;
+  bool forms = false;
   bool list = false;
 };
 

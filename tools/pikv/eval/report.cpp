@@ -210,7 +210,8 @@ std::string eval_csv(std::span<const eval_outcome> all) {
   return out + '\n';
 }
 
-std::string eval_json(std::span<const eval_outcome> all, std::span<const recall_row> recall) {
+std::string eval_json(std::span<const eval_outcome> all, std::span<const recall_row> recall,
+                      std::span<const form_errors> forms) {
   auto rows = nlohmann::ordered_json::array();
   for (const auto& x : all)
     rows.push_back(row_json(x, all));
@@ -219,7 +220,8 @@ std::string eval_json(std::span<const eval_outcome> all, std::span<const recall_
     unusable.push_back(x.task);
   return nlohmann::ordered_json{{"rows", std::move(rows)},
                                 {"unusable_tasks", std::move(unusable)},
-                                {"recall", recall_json(recall)}}
+                                {"recall", recall_json(recall)},
+                                {"forms", form_errors_json(forms)}}
              .dump(2)
          + '\n';
 }

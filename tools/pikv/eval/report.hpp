@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "eval/form_errors.hpp"
 #include "eval/outcome.hpp"
 #include "eval/recall.hpp"
 
@@ -22,8 +23,10 @@ std::string eval_csv(std::span<const eval_outcome> x);
 /// {rows: [{name, group, help, kv_bytes, kv_share, read_share, read_bytes_share, bits_per_byte,
 /// loss, coverage, coverage_by_layer, needle, needles: [{context, depth, asked, right}], tasks:
 /// [{task, asked, right, choices, chosen, chance}], tokens_per_second, entries}], unusable_tasks:
-/// [...], recall: as recall_json}. What was not measured is null or an empty list.
-std::string eval_json(std::span<const eval_outcome> x, std::span<const recall_row> recall = {});
+/// [...], recall: as recall_json, forms: as form_errors_json}. What was not measured is null or an
+/// empty list.
+std::string eval_json(std::span<const eval_outcome> x, std::span<const recall_row> recall = {},
+                      std::span<const form_errors> forms = {});
 
 /// Tasks that the row "dense" was measured at and cannot do, in their order.
 std::vector<task_outcome> unusable_tasks(std::span<const eval_outcome> x);
