@@ -60,7 +60,6 @@ void add_needs(policy_set& x) {
     x.key_facts_wanted |= p.needs_keys();
   };
   want_of(*x.scheduling);
-  x.wants_mass |= x.budget->needs_mass();
   for (const auto& ghost : x.ghosts)
     want_of(*ghost.policy);
   x.summary_parts |= summary_parts_of(x.key_facts_wanted);

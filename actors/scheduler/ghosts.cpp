@@ -7,7 +7,7 @@ namespace pikv {
 
 std::size_t pages_over_budget(const page_ledger& ledger, const page_geometry& geometry,
                               const settled_event& e, const policies::budget_policy& budget) {
-  const auto limit = budget.entries(e.layer, e.entries, ledger.layer_masses());
+  const auto limit = budget.entries(e.layer, e.entries);
   // Counted as large as the window gets before the next page settles, so that the budget also holds
   // between settles.
   const auto window = std::uint64_t{geometry.window} + geometry.sinks + geometry.page_tokens - 1;

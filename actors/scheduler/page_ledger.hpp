@@ -6,13 +6,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
-#include <span>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include <pikv/messages/protocol.hpp>
-#include <pikv/policies/budget/layer_masses.hpp>
 #include <pikv/policies/scheduling/page_uses.hpp>
 #include <pikv/policies/scheduling/scheduling_policy.hpp>
 
@@ -54,8 +52,6 @@ public:
 
   /// Tokens in settled pages of a (sequence, layer) that are still kept.
   std::uint64_t kept_tokens(sequence_id sequence, std::uint32_t layer) const;
-  /// For budgets: of all sequences together.
-  std::span<const double> layer_masses() const noexcept { return masses_.values(); }
 
   /// Up to `count` pages of lowest utility of one (sequence, layer), forgotten at once. Pages that
   /// no query has seen since they settled give way last.
@@ -121,7 +117,6 @@ private:
   std::uint64_t pages_ = 0;    ///< of all sequences
   std::uint64_t settling_ = 0; ///< pages that settled since the last tick
   policies::page_uses uses_;
-  policies::layer_masses masses_;
   std::unordered_map<sequence_id, sequence_ledger> sequences_;
 };
 
@@ -140,7 +135,6 @@ use_count page_ledger::attended(const attended_event& e, Reused&& reused) {
   // The entries of thousands of pages are not in the cache: those of the next uses are fetched
   // ahead.
   constexpr std::size_t ahead = 8;
-  double mass = 0;
   for (std::size_t i = 0; i < e.pages.size(); ++i) {
     if (i + ahead < e.pages.size())
       if (const auto next = layer.likely_index(e.pages[i + ahead].page); next < layer.pages.size())
@@ -152,7 +146,6 @@ use_count page_ledger::attended(const attended_event& e, Reused&& reused) {
       continue;
     }
     auto& r = page->record;
-    mass += static_cast<double>(use.mass);
     r.last_mass = static_cast<double>(use.mass) / std::max(e.rows, 1U);
     if (e.rows > 1)
       r.prompt_mass = r.last_mass;
@@ -163,8 +156,6 @@ use_count page_ledger::attended(const attended_event& e, Reused&& reused) {
     uses_.read(r, tick_, r.tag);
     r.mass += static_cast<double>(use.mass);
   }
-  if (!e.pages.empty())
-    masses_.observe(e.layer, mass / std::max(e.rows, 1U), std::max(e.rows, 1U));
   return count;
 }
 

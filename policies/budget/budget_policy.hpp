@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <limits>
-#include <span>
 
 #include <pikv/policies/table.hpp>
 
@@ -18,13 +17,8 @@ class budget_policy {
 public:
   virtual ~budget_policy() = default;
   virtual bool limits() const noexcept = 0; ///< false: `entries` is always unlimited_entries
-  /// Whether `masses` below are asked for: attends then report the mass of each page.
-  virtual bool needs_mass() const noexcept { return false; }
-  /// Entries that `layer` may keep, window included, after `seen` were appended to it. `masses`: by
-  /// layer, the share of attention that settled pages get (layer_masses.hpp); empty where nothing
-  /// has been measured.
-  virtual std::uint64_t entries(std::uint32_t layer, std::uint64_t seen,
-                                std::span<const double> masses = {}) const noexcept = 0;
+  /// Entries that `layer` may keep, window included, after `seen` were appended to it.
+  virtual std::uint64_t entries(std::uint32_t layer, std::uint64_t seen) const noexcept = 0;
 };
 
 std::span<const table_entry<budget_policy>> budget_table();
