@@ -62,6 +62,8 @@ void add_needs(policy_set& x) {
   want_of(*x.scheduling);
   for (const auto& ghost : x.ghosts)
     want_of(*ghost.policy);
+  x.wants_mass |= x.budget->needs_mass();
+  x.wants_reads |= !x.ghosts.empty(); // whatever their order needs, they are judged by reads
   x.summary_parts |= summary_parts_of(x.key_facts_wanted);
 }
 
@@ -85,7 +87,9 @@ make_policy_set(const config::settings& settings, const model_shape& shape, std:
   x->version = version;
   x->settings = settings;
   policies::policy_context context{shape.layers, shape.kv_heads, shape.experts,
-                                   settings.cache.shards, settings.cache.page_tokens};
+                                   settings.cache.shards, settings.cache.page_tokens,
+                                   settings.cache.sinks + settings.cache.window
+                                       + settings.cache.page_tokens - 1};
   using namespace policies;
   if (auto r = make_into(x->placement, "placement", placement_table(), settings.placement, context);
       !r)

@@ -38,7 +38,7 @@ struct policy_set {
   std::unique_ptr<policies::budget_policy> budget;
   std::unique_ptr<policies::scheduling_policy> scheduling;
   std::vector<ghost_policy> ghosts;
-  bool wants_mass = false;           ///< scheduling or a ghost needs attention masses
+  bool wants_mass = false;           ///< scheduling, a ghost or the budget needs attention masses
   bool wants_reads = false;          ///< and which pages were read
   std::uint8_t key_facts_wanted = 0; ///< key_fact bits
   std::uint8_t summary_parts = 0; ///< gpu::summary_part bits that routing and selection need

@@ -199,7 +199,12 @@ section ghosts_section() {
               {key<&settings::ghosts, &ghost_settings::policies>(
                   "ghosts.policies", option_type::text,
                   "scheduling policies to run beside the live one, on what it reads, without data: "
-                  "names separated by commas, or a list; empty: none")}};
+                  "names separated by commas, or a list; empty: none"),
+              key<&settings::ghosts, &ghost_settings::tokens>(
+                  "ghosts.tokens", option_type::integer,
+                  "entries that a layer of a sequence may keep in a ghost, window included; 0: as "
+                  "the live budget says",
+                  0, 4294967295.0)}};
   out.keys.front().list = true;
   return out;
 }

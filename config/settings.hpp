@@ -66,6 +66,7 @@ struct limit_settings {
 /// Scheduling policies that are run beside the live one, on what it reads, without data.
 struct ghost_settings {
   std::string policies; ///< names, separated by commas; empty: none
+  std::uint32_t tokens = 0; ///< entries that a layer may keep in a ghost; 0: as the live budget says
 };
 
 struct fidelity_settings {

@@ -25,6 +25,7 @@ struct policy_context {
   std::uint32_t experts = 0; ///< 0: the model has no gate
   std::uint32_t shards = 1;
   std::uint32_t page_tokens = 16;
+  std::uint32_t protected_entries = 0; ///< sinks and window at its largest: no budget drops them
 };
 
 /// One line of a kind's table. `Policy` is the kind's interface.

@@ -6,8 +6,9 @@
 namespace pikv {
 
 std::size_t pages_over_budget(const page_ledger& ledger, const page_geometry& geometry,
-                              const settled_event& e, const policies::budget_policy& budget) {
-  const auto limit = budget.entries(e.layer, e.entries);
+                              const settled_event& e, std::uint64_t limit) {
+  if (limit == policies::unlimited_entries)
+    return 0;
   // Counted as large as the window gets before the next page settles, so that the budget also holds
   // between settles.
   const auto window = std::uint64_t{geometry.window} + geometry.sinks + geometry.page_tokens - 1;
@@ -31,13 +32,16 @@ void ghost_set::follow(std::shared_ptr<const policy_set> policies, const page_le
   policies_ = std::move(policies);
 }
 
-void ghost_set::settled(const settled_event& e, const page_geometry& geometry) {
+void ghost_set::settled(const settled_event& e, const page_geometry& geometry,
+                        std::uint64_t live_limit) {
+  const std::uint64_t own = policies_ == nullptr ? 0 : policies_->settings.ghosts.tokens;
+  const auto limit = own > 0 ? own : live_limit;
   for (std::size_t i = 0; i < ghosts_.size(); ++i) {
     auto& ledger = ghosts_[i].ledger;
     ledger.settled(e, geometry.sinks);
-    if (e.entries == 0 || !policies_->budget->limits())
+    if (e.entries == 0)
       continue;
-    if (const auto over = pages_over_budget(ledger, geometry, e, *policies_->budget); over > 0)
+    if (const auto over = pages_over_budget(ledger, geometry, e, limit); over > 0)
       ledger.take_lowest(e.sequence, e.layer, over, policy(i));
   }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// Ghosts: what other scheduling policies would have kept. Each has a ledger of its own, hears what
-/// the live one hears and lets pages go under the same limits, by its own order; no data is kept. A
-/// ghost can only hear of reads that happened: what the live policy has dropped is not read, so it
-/// counts neither for nor against a ghost. Plain data, used by the scheduler actor only.
+/// the live one hears and lets pages go under the same limits, or under ghosts.tokens, by its own
+/// order; no data is kept. A ghost can only hear of reads that happened: what the live policy has
+/// dropped is not read, so it counts neither for nor against a ghost. Plain data, used by the scheduler actor only.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,9 @@
 
 namespace pikv {
 
-/// How many pages of the (sequence, layer) exceed its budget.
+/// How many pages of the (sequence, layer) exceed `limit` entries, window included.
 std::size_t pages_over_budget(const page_ledger& ledger, const page_geometry& geometry,
-                              const settled_event& e, const policies::budget_policy& budget);
+                              const settled_event& e, std::uint64_t limit);
 
 class ghost_set {
 public:
@@ -28,7 +28,8 @@ public:
   /// begins with the pages that are kept now (`live`).
   void follow(std::shared_ptr<const policy_set> policies, const page_ledger& live);
 
-  void settled(const settled_event& e, const page_geometry& geometry);
+  /// `live_limit`: entries that the live budget allows the layer.
+  void settled(const settled_event& e, const page_geometry& geometry, std::uint64_t live_limit);
   /// `count(name, use_count)` is called for each ghost.
   template <class Count>
   void attended(const attended_event& e, Count&& count) {

@@ -11,6 +11,7 @@
 
 #include <pikv/actors/jobs.hpp>
 #include <pikv/actors/scheduler/ghosts.hpp>
+#include <pikv/actors/scheduler/layer_shares.hpp>
 #include <pikv/actors/scheduler/page_ledger.hpp>
 #include <pikv/actors/shard_owner/geometry.hpp>
 #include <pikv/messages/caf_error.hpp>
@@ -26,6 +27,7 @@ struct scheduler_state {
   context_ptr context;
   page_geometry geometry;
   page_ledger ledger;
+  layer_shares shares;
   ghost_set ghosts;
   std::uint64_t ghosts_version = 0; ///< of the configuration that they follow
   std::optional<monitoring::scheduler_probe> probe;
@@ -80,12 +82,14 @@ void follow_ghosts(scheduler_state& s) {
 caf::result<ack_atom> settled(self_pointer self, const settled_event& e) {
   auto& s = self->state;
   follow_ghosts(s); // before the ledger changes, for ghosts that begin with it
-  s.ghosts.settled(e, s.geometry);
-  s.ledger.settled(e, s.geometry.sinks);
   auto policies = s.context->policies.find(e.config_version);
-  if (!policies || e.entries == 0 || !policies->budget->limits())
+  const auto limit = policies ? policies->budget->entries({e.layer, e.entries, s.shares.in_force()})
+                              : policies::unlimited_entries;
+  s.ghosts.settled(e, s.geometry, limit);
+  s.ledger.settled(e, s.geometry.sinks);
+  if (!policies || e.entries == 0)
     return ack_atom_v;
-  auto over = pages_over_budget(s.ledger, s.geometry, e, *policies->budget);
+  auto over = pages_over_budget(s.ledger, s.geometry, e, limit);
   if (over == 0)
     return ack_atom_v;
   auto p = self->make_response_promise<ack_atom>();
@@ -121,6 +125,7 @@ caf::result<reclaim_done> reclaim(self_pointer self, const reclaim_work& w) {
 }
 
 void attended(scheduler_state& s, const attended_event& e) {
+  s.shares.attended(e);
   const auto count =
       s.ledger.attended(e, [&s](std::uint64_t ticks) { s.probe->reuse_distance(ticks); });
   s.probe->evicted_then_wanted(count.missed);
@@ -151,6 +156,7 @@ scheduler_actor::behavior_type behaviour(self_pointer self, context_ptr context)
   const auto& cache = context->settings.cache;
   s.geometry = {cache.sinks, cache.page_tokens, cache.window};
   s.ledger = page_ledger{cache.page_tokens};
+  s.shares = layer_shares{context->shape.layers};
   s.probe = context->metrics->scheduler();
   s.actor_probe = context->metrics->actor(monitoring::actor_kind::stream_scheduler, 0);
   s.context = std::move(context);

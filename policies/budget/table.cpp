@@ -6,7 +6,9 @@
 // One line per policy.
 // clang-format off
 #define PIKV_BUDGET_POLICIES(policy) \
-  policy(budget, uniform)
+  policy(budget, uniform) \
+  policy(budget, pyramid) \
+  policy(budget, layer_mass)
 // clang-format on
 
 PIKV_DEFINE_TABLE(budget, PIKV_BUDGET_POLICIES)

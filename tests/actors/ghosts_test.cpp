@@ -66,6 +66,10 @@ std::vector<event> pattern(std::uint64_t seed) {
   return out;
 }
 
+std::uint64_t limit_of(const policy_set& policies, const settled_event& e) {
+  return policies.budget->entries({e.layer, e.entries, {}});
+}
+
 /// What the scheduler does when the policy is the live one.
 use_count run_live(const policy_set& policies, const std::vector<event>& events) {
   page_ledger ledger{geometry.page_tokens};
@@ -73,7 +77,8 @@ use_count run_live(const policy_set& policies, const std::vector<event>& events)
   for (const auto& e : events) {
     if (!e.settled.pages.empty()) {
       ledger.settled(e.settled, geometry.sinks);
-      const auto over = pages_over_budget(ledger, geometry, e.settled, *policies.budget);
+      const auto over = pages_over_budget(
+          ledger, geometry, e.settled, limit_of(policies, e.settled));
       ledger.take_lowest(e.settled.sequence, e.settled.layer, over, *policies.scheduling);
     }
     const auto x = ledger.attended(e.attended, [](std::uint64_t) {});
@@ -92,7 +97,7 @@ std::map<std::string, use_count> run_ghosts(const std::string& live, const std::
   std::map<std::string, use_count> sums;
   for (const auto& e : events) {
     if (!e.settled.pages.empty())
-      ghosts.settled(e.settled, geometry);
+      ghosts.settled(e.settled, geometry, limit_of(*policies, e.settled));
     ghosts.attended(e.attended, [&](std::string_view name, const use_count& x) {
       sums[std::string{name}].kept += x.kept;
       sums[std::string{name}].missed += x.missed;
@@ -135,7 +140,7 @@ TEST(ghosts, a_reload_keeps_the_old_ones_and_starts_new_ones_with_what_is_kept) 
   ghosts.follow(policies_with("lru", "lfu"), live);
   settled_event e{1, 0, {1}, 100, {{{1}, 0, {}, {}, form::f16, 1, {}}}};
   live.settled(e, geometry.sinks);
-  ghosts.settled(e, geometry);
+  ghosts.settled(e, geometry, policies::unlimited_entries);
   ghosts.reclaimed({0}, 1); // the live policy let a page of that device go: so do ghosts
   ghosts.follow(policies_with("lru", "streaming, lfu", 2), live);
   std::map<std::string, use_count> seen;

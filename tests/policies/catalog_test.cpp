@@ -34,7 +34,7 @@ TEST(catalog, lists_the_policies_of_each_kind) {
                                  "cache_aware", "hierarchical", "eplb"}));
   EXPECT_EQ(names(all[2]), (list{"all", "mass", "quest"}));
   EXPECT_EQ(names(all[3]), (list{"identity", "int8", "int4", "int3", "int2", "mixed", "fp8"}));
-  EXPECT_EQ(names(all[4]), (list{"uniform"}));
+  EXPECT_EQ(names(all[4]), (list{"uniform", "pyramid", "layer_mass"}));
   EXPECT_EQ(names(all[5]), (list{"lru", "lru_plus", "lfu", "h2o", "streaming", "tova", "snap",
                                   "expected_attention", "key_norm", "key_diff", "quest", "flexgen",
                                   "belady"}));
