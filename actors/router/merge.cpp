@@ -182,13 +182,13 @@ void router_state::complete(const flow_ptr& f) {
   if (!audits_.contains(f->request.ticket)) { // an audit is not traffic
     probe_->accounts(account);
     probe_->route_width(out.attend.routed_shards, rows);
+    if (f->policies->counts_shards) {
+      for (const auto& o : f->owners)
+        std::ranges::copy(o.done.shards, std::back_inserter(f->out->shards));
+      shards_.add(rows, f->out->shards);
+    }
+    report_use(*f); // before the client hears: its next append must not overtake this
   }
-  if (f->policies->counts_shards) {
-    for (const auto& o : f->owners)
-      std::ranges::copy(o.done.shards, std::back_inserter(f->out->shards));
-    shards_.add(rows, f->out->shards);
-  }
-  report_use(*f); // before the client hears: its next append must not overtake this
   if (f->audited)
     return copy_for_audit(f, std::move(out));
   end_turn(*f);
