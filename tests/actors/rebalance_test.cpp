@@ -14,8 +14,9 @@ namespace {
 
 constexpr std::uint32_t experts = 8;
 
-config::settings packing(std::uint32_t devices) {
+config::settings packing(std::uint32_t devices, config::settle_granularity granularity) {
   auto s = small_settings();
+  s.cache.granularity = granularity;
   s.devices.count = devices;
   s.cache.shards = experts;
   s.cache.page_tokens = 8;
@@ -26,7 +27,7 @@ config::settings packing(std::uint32_t devices) {
   return s;
 }
 
-class rebalanced : public ::testing::Test {
+class rebalanced : public ::testing::TestWithParam<config::settle_granularity> {
 protected:
   /// Layer 1 gets pages of the experts that all live on device 0 at first.
   void grow(std::uint32_t n) {
@@ -66,10 +67,10 @@ protected:
   std::optional<cache_harness> h;
 };
 
-TEST_F(rebalanced, hot_shards_move_and_every_entry_still_counts_once) {
+TEST_P(rebalanced, hot_shards_move_and_every_entry_still_counts_once) {
   for (const std::uint32_t n : {2U, 4U}) {
     devices = n;
-    h.emplace(packing(n), model_shape{2, 4, 2, 32, experts}, 1);
+    h.emplace(packing(n, GetParam()), model_shape{2, 4, 2, 32, experts}, 1);
     h->plain_buffers = true;
     h->open();
     grow(400);
@@ -104,9 +105,9 @@ TEST_F(rebalanced, hot_shards_move_and_every_entry_still_counts_once) {
   }
 }
 
-TEST_F(rebalanced, goes_on_under_appends_and_attends_of_many_sequences) {
+TEST_P(rebalanced, goes_on_under_appends_and_attends_of_many_sequences) {
   devices = 2;
-  auto s = packing(2);
+  auto s = packing(2, GetParam());
   s.runtime.lanes = 2;
   h.emplace(s, model_shape{2, 2, 1, 32, experts}, 2);
   h->plain_buffers = true;
@@ -144,6 +145,13 @@ TEST_F(rebalanced, goes_on_under_appends_and_attends_of_many_sequences) {
   const auto u = usage();
   EXPECT_GT(u.devices[1].pages_settled, u.pages_settled / 4);
 }
+
+INSTANTIATE_TEST_SUITE_P(by, rebalanced,
+                         ::testing::Values(config::settle_granularity::page,
+                                           config::settle_granularity::entry),
+                         [](const auto& x) {
+                           return x.param == config::settle_granularity::page ? "page" : "entry";
+                         });
 
 } // namespace
 } // namespace pikv::test
