@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What ghosts cost an attend on the host backend: one running cache whose ghosts are switched on
 // and off by reloads, in pairs of blocks of attends, so that both halves of a pair see the same
-// machine. Prints the median of the pairs' ratios and its median absolute deviation.
+// machine. Prints the medians of the pairs' ratios with their median absolute deviations, of the wall
+// time and of the process's CPU time, which other work on the machine disturbs less.
 //
 //   ghosts [PAGES [ATTENDS [PAIRS]]]      defaults: 1024 pages, 100 attends a block, 21 pairs
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <ctime>
 #include <random>
 #include <string>
 #include <utility>
@@ -30,6 +32,17 @@ constexpr model_shape shape{1, 32, 8, 128, 0};
 struct sizes {
   std::uint32_t pages = 1024, attends = 100, pairs = 21;
 };
+
+/// Wall and CPU time in seconds.
+struct cost {
+  double wall = 0, cpu = 0;
+};
+
+double cpu_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
 
 class workload {
 public:
@@ -53,16 +66,18 @@ public:
       x = normal(rng);
   }
 
-  /// Seconds of `n` attends of one row, one after the other.
-  double run(std::uint32_t n) {
+  /// Of `n` attends of one row, one after the other.
+  cost run(std::uint32_t n) {
     const auto begin = std::chrono::steady_clock::now();
+    const auto cpu = cpu_seconds();
     const std::vector<batch_part> part{{sequence_, tokens_ - 1, 1}};
     for (std::uint32_t i = 0; i < n; ++i)
       must(cache_
                .attend(0, part, nhd(std::as_const(q_), 1, shape.query_heads, shape.head_dim),
                        nhd(out_, 1, shape.query_heads, shape.head_dim))
                .wait());
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return {std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(),
+            cpu_seconds() - cpu};
   }
 
 private:
@@ -77,34 +92,41 @@ double median(std::vector<double> x) {
   return x[x.size() / 2];
 }
 
+double deviation(std::vector<double> x) {
+  const auto middle = median(x);
+  for (auto& v : x)
+    v = std::abs(v - middle);
+  return median(std::move(x));
+}
+
 void compare(const std::string& live, const std::string& ghosts, const sizes& n) {
   config::settings s;
   s.metrics.enabled = false;
+  s.runtime.latency = config::latency_profile::idle; // no CPU time for looking out
   s.selection = {"mass", {}};
   s.scheduling = {live, {}};
   s.devices.memory_bytes = std::uint64_t{4} << 30;
   auto r = must(runtime::start(s));
   workload w{r, n.pages * s.cache.page_tokens};
-  std::vector<double> ratios, off_us;
+  std::vector<double> wall, cpu, off_us;
   for (std::uint32_t pair = 0; pair <= n.pairs; ++pair) {
-    double seconds[2] = {};
+    cost x[2];
     for (const bool with : {pair % 2 == 0, pair % 2 != 0}) { // the order alternates
       s.ghosts.policies = with ? ghosts : "";
       must(r.reload(s).wait());
       w.run(n.attends / 10 + 1); // the scheduler takes them up or lets them go
-      seconds[with] = w.run(n.attends);
+      x[with] = w.run(n.attends);
     }
     if (pair == 0)
       continue; // warm-up
-    ratios.push_back(seconds[1] / seconds[0]);
-    off_us.push_back(seconds[0] / n.attends * 1e6);
+    wall.push_back(x[1].wall / x[0].wall);
+    cpu.push_back(x[1].cpu / x[0].cpu);
+    off_us.push_back(x[0].cpu / n.attends * 1e6);
   }
-  const auto middle = median(ratios);
-  auto spread = ratios;
-  for (auto& x : spread)
-    x = std::abs(x - middle);
-  fmt::print("live {:8} ghosts {:24} {:8.1f} us an attend; with ghosts {:+.2f}% (MAD {:.2f}%)\n",
-             live, ghosts, median(off_us), 100 * (middle - 1), 100 * median(spread));
+  fmt::print("live {:8} ghosts {:24} {:8.1f} us CPU an attend; with ghosts: wall {:+.2f}% (MAD "
+             "{:.2f}%), CPU {:+.2f}% (MAD {:.2f}%)\n",
+             live, ghosts, median(off_us), 100 * (median(wall) - 1), 100 * deviation(wall),
+             100 * (median(cpu) - 1), 100 * deviation(cpu));
 }
 
 } // namespace

@@ -30,6 +30,8 @@ struct phase {
   double tolerance;
   std::uint32_t budget_tokens;
   const char* scheduling;
+  config::settle_granularity granularity = config::settle_granularity::page;
+  const char* placement = "stripe";
 };
 
 constexpr phase phases[] = {
@@ -38,6 +40,10 @@ constexpr phase phases[] = {
     {2, 2, "int4", 0.2, 64, "lru"},
     {1, 3, "int8", 0.02, 64, "h2o"},
 };
+constexpr phase entry_phases[] = {
+    {2, 3, "identity", 1e-4, 0, "lru", config::settle_granularity::entry, "gate"},
+    {1, 2, "int8", 0.02, 64, "h2o", config::settle_granularity::entry, "hash"},
+};
 
 config::settings settings_of(const phase& p) {
   auto s = fault_settings();
@@ -45,6 +51,8 @@ config::settings settings_of(const phase& p) {
   s.devices.count = p.devices;
   s.compression = {p.compression, {}};
   s.scheduling = {p.scheduling, {}};
+  s.cache.granularity = p.granularity;
+  s.placement = {p.placement, {}};
   s.budget.options.set("tokens", std::int64_t{p.budget_tokens});
   return s;
 }
@@ -172,6 +180,19 @@ TEST(kill, the_scheduler_may_die) {
 TEST(kill, routers_may_die) {
   run_kills(
       "router", 500, [](cache_context & x) -> auto& { return x.routers; });
+}
+
+/// Open pages of entries are at home beside the window, sealed ones on the device of their shard.
+TEST(kill, owners_and_routers_of_single_entries_may_die) {
+  tally t;
+  for (const auto& p : entry_phases) {
+    ASSERT_NO_FATAL_FAILURE(
+        run_phase(p, 600, t, [](cache_context & x) -> auto& { return x.owners; }));
+    ASSERT_NO_FATAL_FAILURE(
+        run_phase(p, 700, t, [](cache_context & x) -> auto& { return x.routers; }));
+  }
+  EXPECT_GT(t.of(request_kind::attend, errc::ok), 200U) << t.text();
+  EXPECT_EQ(t.of(errc::deadline_exceeded), 0U) << "somebody waited for an actor that was dead";
 }
 
 } // namespace
