@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <string>
+#include <vector>
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -117,16 +119,25 @@ TEST(pikv_demo, trace_to_a_bad_path_fails_before_the_work) {
   EXPECT_THAT(x.err, testing::Not(HasSubstr("model:")));
 }
 
-/// Starts a long demo and interrupts it once its runtime serves metrics; its exit status.
-int interrupted_demo(const std::string& trace) {
+struct stopped_demo {
+  int code = -1;
+  std::string err;
+};
+
+/// Starts a demo, sends a signal once its standard error has `word`, and waits for its end.
+stopped_demo stop_demo(std::vector<std::string> arguments, const std::string& word, int signal) {
   int err[2];
   if (pipe(err) != 0)
-    return -1;
+    return {};
+  arguments.insert(arguments.begin(), {PIKV_COMMAND, "demo"});
+  std::vector<char*> words;
+  for (auto& x : arguments)
+    words.push_back(x.data());
+  words.push_back(nullptr);
   const pid_t child = fork();
   if (child == 0) {
     dup2(err[1], STDERR_FILENO);
-    execl(PIKV_COMMAND, PIKV_COMMAND, "demo", "--only", "exact", "--windows", "1000", "--port", "0",
-          "--trace", trace.c_str(), nullptr);
+    execv(PIKV_COMMAND, words.data());
     _exit(127);
   }
   close(err[1]);
@@ -135,18 +146,33 @@ int interrupted_demo(const std::string& trace) {
   std::array<char, 256> part{};
   for (ssize_t n; (n = read(err[0], part.data(), part.size())) > 0;) {
     seen.append(part.data(), static_cast<std::size_t>(n));
-    if (!told && seen.find("metrics: ") != std::string::npos)
-      told = kill(child, SIGINT) == 0;
+    if (!told && seen.find(word) != std::string::npos)
+      told = kill(child, signal) == 0;
   }
   close(err[0]);
   int status = -1;
   waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, seen};
+}
+
+TEST(pikv_demo, load_ends_cleanly_on_sigterm) {
+  const auto x = stop_demo({"--load", "--port", "0"}, "load until", SIGTERM);
+  EXPECT_EQ(x.code, 0) << x.err;
+  EXPECT_THAT(x.err, HasSubstr(" 0 failed passes"));
+}
+
+TEST(pikv_demo, load_refuses_a_row_without_metrics) {
+  const auto x = run_pikv("demo --load --only dense");
+  EXPECT_EQ(x.code, 1);
+  EXPECT_THAT(x.err, HasSubstr("dense"));
 }
 
 TEST(pikv_demo, trace_is_written_after_an_interrupt) {
   const scratch_file file;
-  EXPECT_EQ(interrupted_demo(file.path), 130);
+  const auto x =
+      stop_demo({"--only", "exact", "--windows", "1000", "--port", "0", "--trace", file.path},
+                "metrics: ", SIGINT);
+  EXPECT_EQ(x.code, 130);
   const auto trace = file.parsed();
   ASSERT_TRUE(trace.is_object());
   EXPECT_GT(trace.at("otherData").at("spans").get<int>(), 0);

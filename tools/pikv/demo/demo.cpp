@@ -3,6 +3,8 @@
 #include "command.hpp"
 
 #include "demo/interrupt.hpp"
+#include "demo/load.hpp"
+#include "demo/load_plan.hpp"
 #include "demo/locate.hpp"
 #include "demo/run.hpp"
 #include "demo/trace_file.hpp"
@@ -27,7 +29,7 @@ namespace {
 constexpr int exit_interrupted = 130;
 
 struct demo_options {
-  std::string model, text, json, trace;
+  std::string model, text, json, trace, config;
   std::vector<std::string> only;
   std::string stored = "f16";
   demo_base base;
@@ -35,6 +37,9 @@ struct demo_options {
   std::uint32_t needles = 16;
   std::uint16_t port = 9464;
   bool serve = false;
+  bool load = false;
+  double load_rate = load_options{}.tokens_per_second;
+  std::uint32_t load_every = 20;
   bool list = false;
 };
 
@@ -55,7 +60,8 @@ int list_rows() {
   return 0;
 }
 
-result<demo_input> read_input(const demo_options& o) {
+/// Also says in `o.base` what the model is.
+result<demo_input> read_input(demo_options& o) {
   const auto files = locate(o.model, o.text, model_places());
   if (!files)
     return files.error();
@@ -70,6 +76,8 @@ result<demo_input> read_input(const demo_options& o) {
   out.options.needles = o.needles;
   out.options.window_bytes = o.base.context;
   out.options.sequences = o.base.batch;
+  o.base.stored = dtypes.at(o.stored);
+  o.base.shape = out.model.config.shape();
   fmt::print(stderr, "model: {}\ntext: {}\n", files->model, files->text);
   return out;
 }
@@ -104,9 +112,43 @@ void serve_until_interrupted(const served_runtime& server, const interrupt_guard
   interrupt.wait();
 }
 
+int print_load(const result<load_outcome>& ran) {
+  if (!ran)
+    return fail(ran.error());
+  fmt::print(stderr, "load: {} tokens, {} sequences, {} reloads, {} failed passes\n", ran->tokens,
+             ran->sequences, ran->reloads, ran->errors);
+  return ran->entries.adds_up() ? 0 : fail({errc::internal, "the entries do not add up"});
+}
+
+int load_until_interrupted(demo_options& o) {
+  const auto rows = pick_load_rows(o.only);
+  if (!rows)
+    return fail(rows.error());
+  const auto input = read_input(o);
+  if (!input)
+    return fail(input.error());
+  std::vector<config::settings> rotation;
+  if (o.config.empty())
+    for (const auto& row : *rows)
+      rotation.push_back(load_settings(row, o.base));
+
+  const interrupt_guard interrupt;
+  served_runtime server{o.port};
+  const auto running = o.config.empty() ? server.start(rotation.front()) : server.follow(o.config);
+  if (!running)
+    return fail(running.error());
+  fmt::print(stderr, "load until Ctrl-C\n");
+  const load_options options{o.load_rate, std::chrono::seconds{o.load_every}, o.base.batch,
+                             load_tokens(o.base), o.base.threads};
+  return print_load(run_load(**running, input->model, input->text, rotation, options,
+                             [&] { return interrupt.asked(); }));
+}
+
 int run(demo_options o) {
   if (o.list)
     return list_rows();
+  if (o.load)
+    return load_until_interrupted(o);
   const auto rows = pick_rows(o.only);
   if (!rows)
     return fail(rows.error());
@@ -116,20 +158,16 @@ int run(demo_options o) {
   const auto input = read_input(o);
   if (!input)
     return fail(input.error());
-  o.base.stored = dtypes.at(o.stored);
-  o.base.shape = input->model.config.shape();
 
   const interrupt_guard interrupt;
   served_runtime server{o.port};
   progress_line line{stderr, isatty(STDERR_FILENO) != 0};
   std::vector<row_outcome> outcomes;
-  const auto ran = run_rows(
-      *rows, o.base, *input, server,
-      [&](const run_state& x) {
-        line.update(x);
-        return !interrupt.asked();
-      },
-      outcomes);
+  const auto go_on = [&](const run_state& x) {
+    line.update(x);
+    return !interrupt.asked();
+  };
+  const auto ran = run_rows(*rows, o.base, *input, server, go_on, outcomes);
   line.clear();
   int code = outcomes.empty() ? 0 : print_outcomes(o, outcomes);
   if (const auto written = trace->finish(); !written)
@@ -175,6 +213,24 @@ void add_machine(CLI::App& sub, demo_options& o) {
   sub.add_flag("--serve", o.serve, "Go on serving the metrics of the last row until Ctrl-C");
 }
 
+void add_load(CLI::App& sub, demo_options& o) {
+  auto* load = sub.add_flag("--load", o.load,
+                            "No table: keep a small load running until Ctrl-C, on the rows of "
+                            "--only in turn (none: a few that differ most), for dashboards");
+  sub.add_option("--load-rate", o.load_rate, "Tokens per second of the load; 0: no limit")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(load)
+      ->capture_default_str();
+  sub.add_option("--load-every", o.load_every, "Seconds before the load goes to the next row")
+      ->check(CLI::Range(1U, 86400U))
+      ->needs(load)
+      ->capture_default_str();
+  sub.add_option("--config", o.config,
+                 "Load under this configuration file instead, and follow it: SIGHUP and "
+                 "POST /-/reload read it again; --port and --only do not count")
+      ->needs(load);
+}
+
 } // namespace
 
 void add_demo(CLI::App& app, int& code) {
@@ -183,10 +239,12 @@ void add_demo(CLI::App& app, int& code) {
               "  pikv demo                                        every row; takes minutes\n"
               "  pikv demo --only dense,mass_per_head_1_8 --windows 1 --needles 8\n"
               "  pikv demo --only int4 --serve                    look at the metrics afterwards\n"
+              "  pikv demo --load                                 metrics that move, until Ctrl-C\n"
               "  pikv demo --only int8 --windows 1 --needles 0 --trace trace.json");
   auto options = std::make_shared<demo_options>();
   add_work(*sub, *options);
   add_machine(*sub, *options);
+  add_load(*sub, *options);
   sub->callback([options, &code] { code = run(*options); });
 }
 

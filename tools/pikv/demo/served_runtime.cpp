@@ -23,7 +23,20 @@ result<runtime*> served_runtime::start(config::settings settings) {
   }
   if (!started)
     return started.error();
-  runtime_.emplace(std::move(*started));
+  return keep(std::move(*started));
+}
+
+result<runtime*> served_runtime::follow(const std::string& file) {
+  runtime_.reset();
+  auto started = runtime::from_file(file);
+  if (!started)
+    return started.error();
+  address_ = started->settings().metrics.address;
+  return keep(std::move(*started));
+}
+
+runtime* served_runtime::keep(runtime x) {
+  runtime_.emplace(std::move(x));
   port_ = runtime_->status().metrics_port;
   if (const auto now = url(); now != announced_) {
     fmt::print(stderr, "metrics: {}\n", now);

@@ -22,10 +22,16 @@ public:
   /// one is used from then on, with a note. The pointer is good until the next start.
   result<runtime*> start(config::settings settings);
 
+  /// The same from a configuration file, which it follows (runtime::from_file). The file says where
+  /// metrics are served; a port that is taken is an error.
+  result<runtime*> follow(const std::string& file);
+
   bool running() const noexcept { return runtime_.has_value(); }
   std::string url() const; ///< of the metrics; empty when none are served
 
 private:
+  runtime* keep(runtime x);
+
   std::optional<runtime> runtime_;
   std::string address_;
   std::uint16_t port_;
