@@ -31,6 +31,7 @@ struct owned_layer {
 struct owned_sequence {
   lane_id lane{};
   bool pinned = false;
+  bool shares = false; ///< it was forked or is a fork
   /// Set, from a stream's thread, when an append could not read its input: the slots hold nothing
   /// meaningful, so no later attend may read them.
   std::shared_ptr<std::atomic<bool>> broken = std::make_shared<std::atomic<bool>>(false);

@@ -65,6 +65,7 @@ result<void> shard_owner_state::change(const sequence_work& w) {
   case sequence_verb::unpin: s->pinned = false; break;
   case sequence_verb::close:
     count_sequence(*s, -1);
+    probe_->freed(pages_held_alone(*s));
     sequences_.erase(w.sequence);
     break;
   case sequence_verb::fork: {
@@ -76,6 +77,7 @@ result<void> shard_owner_state::change(const sequence_work& w) {
     }
     owned_sequence child;
     child.lane = context_->lane_of(w.child);
+    s->shares = child.shares = true;
     child.broken = std::make_shared<std::atomic<bool>>(s->broken->load());
     for (const auto& layer : s->layers) {
       owned_layer copy;
@@ -173,6 +175,22 @@ void shard_owner_state::count_sequence(const owned_sequence& s, int direction) n
     for (const auto& view : layer.settled.read().views)
       if (view.data != nullptr)
         count_page(view, direction);
+}
+
+/// Settled pages that go with this sequence; those that a relative holds too stay.
+std::uint64_t shard_owner_state::pages_held_alone(const owned_sequence& s) const {
+  std::unordered_set<const std::byte*> elsewhere;
+  if (s.shares)
+    for (const auto& [id, other] : sequences_)
+      if (&other != &s && other.shares)
+        for (const auto& layer : other.layers)
+          for (const auto& m : layer.settled.read().memory)
+            elsewhere.insert(m.data.data());
+  std::uint64_t pages = 0;
+  for (const auto& layer : s.layers)
+    for (const auto& m : layer.settled.read().memory)
+      pages += m.data && !elsewhere.contains(m.data.data()) ? 1U : 0U;
+  return pages;
 }
 
 void shard_owner_state::tick() {

@@ -162,6 +162,7 @@ private:
   // sequences.cpp
   void count_page(const gpu::page_view& view, int direction) noexcept;
   void count_sequence(const owned_sequence& s, int direction) noexcept;
+  std::uint64_t pages_held_alone(const owned_sequence& s) const;
 
   owned_sequence* find(sequence_id x);
   owned_sequence& find_or_make(sequence_id x);
