@@ -56,7 +56,6 @@ def variables():
         {"name": "datasource", "label": "Source", "type": "datasource", "query": "prometheus", "refresh": 1},
         {"name": "instance", "label": "Instance", "type": "query", "datasource": SOURCE, "refresh": 2, "sort": 1,
          "query": {"query": "label_values(pikv_build_info, instance)", "refId": "instances"},
-         "definition": "label_values(pikv_build_info, instance)",
          "multi": True, "includeAll": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"}},
     ]
 
