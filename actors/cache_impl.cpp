@@ -107,6 +107,7 @@ void cache::impl::submit_lane(const call& c, lane_id lane, std::vector<work_part
   const auto& limits = policies->settings.limits;
   if (entry.in_flight.fetch_add(1) >= limits.max_in_flight) {
     entry.in_flight.fetch_sub(1);
+    entry.overloaded.fetch_add(1, std::memory_order_relaxed);
     if (c.buffers.ticket)
       c.buffers.ticket->end(errc::overloaded);
     return publish(error{errc::overloaded,
@@ -125,6 +126,9 @@ void cache::impl::submit_lane(const call& c, lane_id lane, std::vector<work_part
   r->vote = std::move(vote);
   r->policies = std::move(policies);
   r->publish = [context = context_, &entry, f = std::move(publish)](result<request_outcome> x) {
+    // Here, since deadlines pass in the table, without the router.
+    if (x.code() == errc::deadline_exceeded)
+      entry.deadline_missed.fetch_add(1, std::memory_order_relaxed);
     entry.in_flight.fetch_sub(1); // before the client hears: it may send the next one at once
     f(std::move(x));
   };

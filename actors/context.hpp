@@ -70,6 +70,8 @@ struct device_entry {
 struct lane_entry {
   std::unique_ptr<gpu::stream> stream; ///< selection and merging; on device lane % devices
   std::atomic<std::uint32_t> in_flight{0};
+  std::atomic<std::uint64_t> overloaded{0};      ///< requests refused; its router's tick takes them
+  std::atomic<std::uint64_t> deadline_missed{0}; ///< requests that ended so; as above
   std::atomic<std::uint64_t> lost_before{0}; ///< sequences below that its router does not know died
 };
 

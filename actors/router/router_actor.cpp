@@ -125,15 +125,13 @@ void router_state::notice_restarts() {
 bool router_state::try_end(const client_request& r, result<request_outcome> x) {
   auto q = context_->requests.find(r.ticket);
   auto code = x.code();
-  if (code == errc::deadline_exceeded)
-    probe_->deadline_missed();
   auto begun = q ? q->begun : request::clock::now();
   const bool first = context_->requests.end(r.ticket, std::move(x));
   std::chrono::duration<double> seconds = request::clock::now() - begun;
   if (auto audit = audits_.extract(r.ticket); audit)
     audit.mapped()();
-  else
-    probe_->request_ended(r.kind, code, seconds.count());
+  else // what the client has heard, which may have been the deadline before this
+    probe_->request_ended(r.kind, first ? code : errc::deadline_exceeded, seconds.count());
   if (!waiting_audits_.empty() && queue_.empty()
       && context_->lanes[lane_.value].in_flight.load(std::memory_order_relaxed) == 0)
     begin_audit();
@@ -182,7 +180,12 @@ void router_state::tick() {
     else if (!x.flow.expired())
       later.push_back(std::move(x));
   std::ranges::move(later, std::back_inserter(owed_)); // behind what giving up has begun
-  probe_->in_flight(context_->lanes[lane_.value].in_flight.load(std::memory_order_relaxed));
+  auto& lane = context_->lanes[lane_.value];
+  probe_->in_flight(lane.in_flight.load(std::memory_order_relaxed));
+  for (auto n = lane.overloaded.exchange(0, std::memory_order_relaxed); n > 0; --n)
+    probe_->refused_overloaded();
+  for (auto n = lane.deadline_missed.exchange(0, std::memory_order_relaxed); n > 0; --n)
+    probe_->deadline_missed();
   actor_probe_->mailbox_depth(self_->mailbox().size());
   begin_audit();
   rebalance();
