@@ -23,7 +23,6 @@
 #include <moe_engine/files.hpp>
 
 namespace pikv::tools {
-
 namespace {
 
 constexpr int exit_interrupted = 130;
@@ -247,5 +246,4 @@ void add_demo(CLI::App& app, int& code) {
   add_load(*sub, *options);
   sub->callback([options, &code] { code = run(*options); });
 }
-
 } // namespace pikv::tools
