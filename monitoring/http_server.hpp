@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /// \file
 /// The operator's HTTP endpoint:
-///   GET  /                 a page that shows what runs; /page.css and /page.js are its parts
-///   GET  /metrics          Prometheus text exposition
-///   GET  /-/healthy        200 while the process serves, else 503
-///   GET  /-/ready          200 when requests are accepted, else 503
-///   POST /-/reload         reads the file again: 200 {"version":n}, 400 {"error":"..."} when
-///   refused GET  /config           the configuration in force, YAML PUT  /config           takes
-///   the YAML of the body, whole or not at all, like /-/reload;
-///                          ?dry_run=1 only says what would change
-///   GET  /config/history   who changed what when, and the refusals, JSON, the newest first
-///   POST /config/rollback  goes back to what was in force before the last change
+///
+///   - GET  /                 a page that shows what runs; /page.css and /page.js are its parts
+///   - GET  /metrics          Prometheus text exposition
+///   - GET  /-/healthy        200 while the process serves, else 503
+///   - GET  /-/ready          200 when requests are accepted, else 503
+///   - POST /-/reload         reads the file again: 200 {"version":n}, 400 {"error":"..."} if refused
+///   - GET  /config           the configuration in force, YAML
+///   - PUT  /config           takes the YAML of the body, whole or not at all, like /-/reload;
+///                            ?dry_run=1 only says what would change
+///   - GET  /config/history   who changed what when, and the refusals, JSON, the newest first
+///   - POST /config/rollback  goes back to what was in force before the last change
+///
 /// 504 after the deadline. Any other path is 404, any other method 405. HEAD is GET without a body.
 ///
 /// What changes something needs the header "Authorization: Bearer TOKEN" where a token is set: 401
-/// without. Where none is, only /-/reload works, and the rest is 403. Requests from pages of other
-/// sites (Origin) are 403, bodies above 256 KiB are 413. Reading needs no token and there is no
-/// TLS: bind it to an address that only operators reach, or put a proxy in front.
+/// without. Where none is, only /-/reload works, and the rest is 403. A dry run needs none. Changes
+/// from pages of other sites (Origin) are 403, bodies above 256 KiB are 413. Reading needs no token and
+/// there is no TLS: bind it to an address that only operators reach, or put a proxy in front.
 #pragma once
 
 #include <chrono>

@@ -49,6 +49,9 @@ response http_routes::answer(const http_request& x) {
     return x.method == "POST" ? reload(x) : not_allowed("POST");
   if (x.path == "/config/rollback" && handlers_.change)
     return x.method == "POST" ? change(x, config_request::verb::rollback) : not_allowed("POST");
+  if (x.path == "/config" && x.method == "PUT" && handlers_.change && !x.query.empty()
+      && x.query != "dry_run=1") // what is meant as a look must not become a change
+    return failure(400, {errc::invalid_argument, "PUT /config takes ?dry_run=1 or no query"});
   if (x.path == "/config" && x.method == "PUT" && handlers_.change)
     return change(x, x.query == "dry_run=1" ? config_request::verb::check
                                             : config_request::verb::apply);

@@ -239,7 +239,7 @@ async function showHistory() {
   if (!reply.ok) return;
   const rows = (await reply.json()).map((x) => [
     new Date(1000 * x.unix_seconds).toLocaleTimeString() + ", " + x.who,
-    `version ${x.version} in force: ` + (x.refused ? "refused: " + x.refused
+    (x.refused ? "" : `version ${x.version}: `) + (x.refused ? "refused: " + x.refused
       : x.changed.length ? x.changed.map((c) => c.key + (c.effect ? " – " + c.effect : "")).join("; ") : "nothing changed"),
   ]);
   fill("history", ["when, who", "what"], rows, "No change since the start.");

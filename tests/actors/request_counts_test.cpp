@@ -58,7 +58,10 @@ TEST_F(request_counts, refused_at_the_limit_are_counted) {
   auto s = h.run().settings();
   s.limits.max_in_flight = 1;
   ASSERT_TRUE(h.run().reload(s).wait().ok());
-  const auto refused = ended_with(errc::overloaded, {});
+  // A busy machine may serve each one before the next comes: so again, until some meet.
+  double refused = 0;
+  for (int i = 0; i < 100 && refused == 0; ++i)
+    refused = ended_with(errc::overloaded, {});
   ASSERT_GT(refused, 0);
   EXPECT_EQ(value("pikv_router_overloaded_total{lane=\"0\"}", refused), refused);
 }

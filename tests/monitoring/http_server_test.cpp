@@ -297,6 +297,14 @@ TEST(http_server, a_dry_run_needs_no_token) {
   EXPECT_EQ(x.body, "0 a: 2 by http from 127.0.0.1");
 }
 
+TEST(http_server, a_query_that_is_not_known_changes_nothing) {
+  config_fake fake;
+  auto server = serve(fake.handlers(), with_token());
+  for (const auto* path : {"/config?dry_run=true", "/config?dry_run=1&x", "/config?x"})
+    EXPECT_EQ(http_request(server.port(), "PUT", path, token_line, "a: 2").status, 400) << path;
+  EXPECT_EQ(fake.asked, 0);
+}
+
 TEST(http_server, pages_of_other_sites_change_nothing) {
   config_fake fake;
   auto server = serve(fake.handlers(), with_token());
@@ -321,7 +329,7 @@ TEST(http_server, a_refused_change_answers_the_reason_with_its_line) {
   EXPECT_NE(x.body.find("<text>:1:1: "), std::string::npos) << x.body;
 }
 
-TEST(http_server, a_body_that_is_too_long_is_refused_unread) {
+TEST(http_server, a_body_that_is_too_long_is_refused) {
   config_fake fake;
   auto server = serve(fake.handlers(), with_token());
   const std::string most((std::size_t{256} << 10), 'a'), more(most.size() + 1, 'a');
