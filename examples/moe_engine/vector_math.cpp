@@ -189,6 +189,8 @@ void narrow_bf16(std::span<const float> from, void* to) noexcept {
 } // namespace
 
 void widen(dtype type, const void* from, std::span<float> to) noexcept {
+  if (to.empty())
+    return; // an empty vector's null is no argument of memcpy
   switch (type) {
   case dtype::f32: std::memcpy(to.data(), from, to.size_bytes()); return;
   case dtype::f16: HWY_DYNAMIC_DISPATCH(widen_f16_row)(from, to.size(), to.data()); return;
@@ -197,6 +199,8 @@ void widen(dtype type, const void* from, std::span<float> to) noexcept {
 }
 
 void narrow(dtype type, std::span<const float> from, void* to) noexcept {
+  if (from.empty())
+    return;
   switch (type) {
   case dtype::f32: std::memcpy(to, from.data(), from.size_bytes()); return;
   case dtype::f16: HWY_DYNAMIC_DISPATCH(narrow_f16_row)(from.data(), from.size(), to); return;
