@@ -92,7 +92,8 @@ TEST_F(config_remote, apply_puts_the_file_in_force) {
   const auto x = run(with_token(), fewer_in_flight);
   EXPECT_EQ(x.code, 0) << x.err;
   EXPECT_THAT(x.out, HasSubstr("version 2 is in force"));
-  EXPECT_THAT(x.out, HasSubstr("limits.max_in_flight: holds for the next request"));
+  EXPECT_THAT(x.out, HasSubstr("limits.max_in_flight: 1024 -> 77 "
+                               "(live; holds for the next request)\n"));
   EXPECT_EQ(runtime_->settings().limits.max_in_flight, 77U);
 }
 
@@ -123,6 +124,13 @@ TEST_F(config_remote, a_refusal_names_the_file_the_line_and_the_reason) {
   EXPECT_EQ(x.code, 1);
   EXPECT_THAT(x.err, HasSubstr(file() + ":2:11: "));
   EXPECT_THAT(x.err, HasSubstr("gate_top_k"));
+}
+
+TEST_F(config_remote, a_dry_run_says_which_keys_need_a_restart) {
+  const auto x = run("apply --dry-run", larger_pages);
+  EXPECT_EQ(x.code, 1);
+  EXPECT_THAT(x.out, HasSubstr("it would be refused"));
+  EXPECT_THAT(x.out, HasSubstr("cache.page_tokens: 16 -> 32 (restart)\n"));
 }
 
 TEST_F(config_remote, keys_for_a_restart_are_refused_by_name) {

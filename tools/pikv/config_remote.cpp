@@ -102,13 +102,18 @@ std::string in_file(std::string what, const std::string& file) {
 
 int print_taken(const nlohmann::json& x, bool dry_run) {
   const auto keys = x.value("changed", nlohmann::json::array());
+  const bool taken = !dry_run || x.value("would_be_taken", false);
   if (dry_run)
-    fmt::print("it would be taken; {} keys differ\n", keys.size());
+    fmt::print("it would be {}; {} keys differ\n",
+               taken ? "taken" : "refused, for keys that can only change at a restart",
+               keys.size());
   else
     fmt::print("version {} is in force; {} keys changed\n", x.value("version", 0), keys.size());
   for (const auto& key : keys)
-    fmt::print("{}: {}\n", key.value("key", ""), key.value("effect", ""));
-  return 0;
+    fmt::print("{}: {} -> {} ({}{}{})\n", key.value("key", ""), key.value("before", ""),
+               key.value("after", ""), key.value("when", ""),
+               key.value("effect", "").empty() ? "" : "; ", key.value("effect", ""));
+  return taken ? 0 : exit_failed;
 }
 
 int apply(const remote_options& o) {
