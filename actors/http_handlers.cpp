@@ -45,6 +45,17 @@ json described(const std::vector<std::string>& keys) {
   return out;
 }
 
+json described(const std::vector<config::key_change>& changes) {
+  auto out = json::array();
+  for (const auto& x : changes)
+    out.push_back({{"key", x.key},
+                   {"before", x.before},
+                   {"after", x.after},
+                   {"when", x.restart ? "restart" : "live"},
+                   {"effect", effect_of(x.key)}});
+  return out;
+}
+
 std::string text_of(const json& x) {
   return x.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -67,11 +78,16 @@ result<std::string> check(const config_state& state, const std::string& yaml) {
   if (!next)
     return next.error();
   const auto now = state.settings();
-  if (auto r = config::check_reload(now, *next); !r)
-    return r.error();
+  const auto changes = config::changes(now, *next, policies::catalog());
+  auto restart = json::array();
+  for (const auto& x : changes)
+    if (x.restart)
+      restart.push_back(x.key);
   return text_of({{"version", state.version()},
                   {"dry_run", true},
-                  {"changed", described(config::changed_keys(now, *next))}});
+                  {"would_be_taken", restart.empty()},
+                  {"restart", restart},
+                  {"changed", described(changes)}});
 }
 
 result<std::string> change(const http_source& x, const monitoring::config_request& asked) {
@@ -83,8 +99,9 @@ result<std::string> change(const http_source& x, const monitoring::config_reques
   const auto version = x.reload(source, asked.yaml, asked.who).wait();
   if (!version)
     return version.error();
-  return text_of({{"version", *version},
-                  {"changed", described(config::changed_keys(before, x.state->settings()))}});
+  return text_of(
+      {{"version", *version},
+       {"changed", described(config::changes(before, x.state->settings(), policies::catalog()))}});
 }
 
 } // namespace

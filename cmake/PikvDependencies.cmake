@@ -7,6 +7,7 @@ include(PikvThirdParty)
 # Only programs use these. Found here, so that tools/, examples/ and tests/ all see their targets.
 find_package(CLI11 REQUIRED)
 find_package(nlohmann_json REQUIRED)
+find_package(CURL REQUIRED)
 
 find_package(CUDAToolkit QUIET)
 option(PIKV_WITH_CUDA "Build what needs the CUDA toolkit" ${CUDAToolkit_FOUND})

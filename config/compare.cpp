@@ -41,6 +41,34 @@ std::vector<std::string> changed_in(const section& x, const settings& a, const s
   return out;
 }
 
+std::string shown_choice(const section& x, const policy_choice& choice, std::string_view leaf,
+                         const policy_catalog& catalog) {
+  if (leaf == "policy")
+    return choice.name;
+  const auto* kind = find_kind(catalog, x.name);
+  const auto* policy = kind == nullptr ? nullptr : find_policy(*kind, choice.name);
+  const auto& given = choice.options.values();
+  if (policy != nullptr)
+    for (const auto& spec : policy->options)
+      if (spec.name == leaf) {
+        const auto at = given.find(spec.name);
+        return show_value(spec, at == given.end() ? spec.fallback : at->second);
+      }
+  return "none";
+}
+
+/// The value of a dotted key of the section.
+std::string shown(const section& x, const settings& from, const std::string& key,
+                  const policy_catalog& catalog) {
+  if (x.policy != nullptr)
+    return shown_choice(x, from.*x.policy, std::string_view{key}.substr(x.name.size() + 1),
+                        catalog);
+  for (const auto& entry : x.keys)
+    if (entry.spec.name == key)
+      return show_value(entry.spec, entry.get(from));
+  return "none";
+}
+
 std::optional<std::string> find_policy_fault(const section& x, const policy_choice& choice,
                                              const policy_catalog& catalog) {
   const auto* kind = find_kind(catalog, x.name);
@@ -92,6 +120,16 @@ std::vector<std::string> changed_keys(const settings& a, const settings& b) {
   for (const auto& x : sections())
     for (auto& key : changed_in(x, a, b))
       out.push_back(std::move(key));
+  return out;
+}
+
+std::vector<key_change> changes(const settings& a, const settings& b,
+                                const policy_catalog& catalog) {
+  std::vector<key_change> out;
+  for (const auto& x : sections())
+    for (auto& key : changed_in(x, a, b))
+      out.push_back(
+          {key, shown(x, a, key, catalog), shown(x, b, key, catalog), x.when == change::restart});
   return out;
 }
 

@@ -41,6 +41,18 @@ std::string reference(const policy_catalog& catalog);
 /// Keys that differ, dotted ("routing.policy", "selection.share").
 std::vector<std::string> changed_keys(const settings& a, const settings& b);
 
+/// A key that differs, with its values as YAML ("none": a policy's option that is not there).
+struct key_change {
+  std::string key;
+  std::string before;
+  std::string after;
+  bool restart = false; ///< it can only change at a restart
+};
+
+/// changed_keys() with the values; an option that is not set shows the policy's default.
+std::vector<key_change> changes(const settings& a, const settings& b,
+                                const policy_catalog& catalog);
+
 /// Refuses (config_restart) when a key that only changes at a restart differs; the message names
 /// all such keys. Used before a reload is taken.
 result<void> check_reload(const settings& current, const settings& next);

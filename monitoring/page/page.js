@@ -259,7 +259,9 @@ async function change(method, path, body) {
       answer.textContent = x.error;
     } else {
       const keys = x.changed.map((c) => "  " + c.key + (c.effect ? ": " + c.effect : ""));
-      answer.textContent = [x.dry_run ? "It would be taken." : `Version ${x.version} is in force.`,
+      answer.textContent = [x.dry_run
+        ? x.would_be_taken ? "It would be taken." : "It would be refused; these need a restart: " + x.restart.join(", ")
+        : `Version ${x.version} is in force.`,
         keys.length ? "Changed:" : "Nothing differs from what is in force.", ...keys].join("\n");
       if (!x.dry_run) await showConfig(x.version);
     }

@@ -82,9 +82,29 @@ TEST_F(http_tuning, a_dry_run_changes_nothing) {
       ask("PUT", "/config?dry_run=1", edited("max_in_flight: 1024", "max_in_flight: 77"));
   ASSERT_EQ(status, 200) << x;
   EXPECT_EQ(x["dry_run"], true);
+  EXPECT_EQ(x["would_be_taken"], true);
+  EXPECT_EQ(x["restart"], json::array());
   EXPECT_EQ(x["version"], 1);
   EXPECT_EQ(x["changed"][0]["key"], "limits.max_in_flight");
   EXPECT_EQ(runtime_->settings().limits.max_in_flight, settings_.limits.max_in_flight);
+  EXPECT_EQ(history().size(), 0U);
+}
+
+TEST_F(http_tuning, a_dry_run_lists_the_keys_that_need_a_restart) {
+  start();
+  auto text = edited("max_in_flight: 1024", "max_in_flight: 77");
+  const std::string from = "page_tokens: 16";
+  text.replace(text.find(from), from.size(), "page_tokens: 32");
+  const auto [status, x] = ask("PUT", "/config?dry_run=1", text);
+  ASSERT_EQ(status, 200) << x;
+  EXPECT_EQ(x["would_be_taken"], false);
+  EXPECT_EQ(x["restart"], json::array({"cache.page_tokens"}));
+  ASSERT_EQ(x["changed"].size(), 2U) << x;
+  EXPECT_EQ(x["changed"][0]["key"], "cache.page_tokens");
+  EXPECT_EQ(x["changed"][0]["before"], "16");
+  EXPECT_EQ(x["changed"][0]["after"], "32");
+  EXPECT_EQ(x["changed"][0]["when"], "restart");
+  EXPECT_EQ(x["changed"][1]["when"], "live");
   EXPECT_EQ(history().size(), 0U);
 }
 

@@ -21,6 +21,25 @@ TEST(changed_keys, are_dotted_and_in_the_order_of_the_schema) {
             (keys{"cache.shards", "selection.policy", "selection.share", "limits.deadline"}));
 }
 
+TEST(changes, show_values_with_their_defaults_and_when_they_hold) {
+  settings before, after;
+  before.selection = {"mass", {}};
+  after.selection = before.selection;
+  after.selection.options.set("share", 0.5);
+  after.cache.page_tokens = 32;
+  const auto x = changes(before, after, all_policies());
+  ASSERT_EQ(x.size(), 2U);
+  EXPECT_EQ(x[0].key, "cache.page_tokens");
+  EXPECT_EQ(x[0].before, "16");
+  EXPECT_EQ(x[0].after, "32");
+  EXPECT_TRUE(x[0].restart);
+  EXPECT_EQ(x[1].key, "selection.share");
+  EXPECT_NE(x[1].before, "none"); // the policy's default
+  EXPECT_NE(x[1].before, "0.5");
+  EXPECT_EQ(x[1].after, "0.5");
+  EXPECT_FALSE(x[1].restart);
+}
+
 TEST(changed_keys, see_an_option_go) {
   const auto before = must_read("selection: {policy: mass, share: 0.5}");
   const auto after = must_read("selection: {policy: mass}");

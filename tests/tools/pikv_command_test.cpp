@@ -49,7 +49,7 @@ TEST(pikv_command, help_names_every_subcommand) {
 
 TEST(pikv_command, every_help_has_an_example) {
   for (const auto* name : {"version", "policies", "config", "config check", "config show",
-                           "config default", "config reference", "plan", "replay"}) {
+                           "config default", "config reference", "config diff", "config apply", "plan", "replay"}) {
     const auto x = run_pikv(std::string{name} + " --help");
     EXPECT_EQ(x.code, 0) << name;
     EXPECT_THAT(x.out, HasSubstr("Example")) << name;

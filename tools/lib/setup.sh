@@ -9,7 +9,7 @@ cd -- "$root" || exit
 packages=(
   g++ cmake ninja-build ccache pkg-config python3
   libcaf-dev libfmt-dev libyaml-cpp-dev prometheus-cpp-dev libcivetweb-dev libhwy-dev
-  libuv1-dev libxxhash-dev libcli11-dev nlohmann-json3-dev libgtest-dev libgmock-dev
+  libuv1-dev libxxhash-dev libcli11-dev nlohmann-json3-dev libcurl4-openssl-dev libgtest-dev libgmock-dev
 )
 
 say() { printf '\n== %s\n' "$*"; }

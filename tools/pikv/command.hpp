@@ -21,6 +21,7 @@ inline constexpr int exit_usage = 2;
 void add_version(CLI::App& app, int& code);
 void add_policies(CLI::App& app, int& code);
 void add_config(CLI::App& app, int& code);
+void add_config_remote(CLI::App& config, int& code); ///< what asks a running process
 void add_plan(CLI::App& app, int& code);
 void add_replay(CLI::App& app, int& code);
 void add_demo(CLI::App& app, int& code); ///< absent in builds without the examples

@@ -61,7 +61,7 @@ void add_show(CLI::App& app, int& code) {
 } // namespace
 
 void add_config(CLI::App& app, int& code) {
-  auto* sub = app.add_subcommand("config", "Checks, shows and documents configurations");
+  auto* sub = app.add_subcommand("config", "Checks, shows, documents and applies configurations");
   sub->require_subcommand(1);
   sub->footer("Example:\n"
               "  pikv config default > pikv.yaml && pikv config check pikv.yaml");
@@ -74,6 +74,7 @@ void add_config(CLI::App& app, int& code) {
   auto* reference = sub->add_subcommand("reference", "Every key and policy as a Markdown page");
   reference->footer("Example:\n  pikv config reference > reference.md");
   reference->callback([&code] { code = print_reference(); });
+  add_config_remote(*sub, code);
 }
 
 } // namespace pikv::tools
